@@ -1,0 +1,98 @@
+"""restor-interp: does unlearning restore what a language model knew, or only silence it?
+
+These are the public names. Each is imported when it is first used, so that
+`import restor_interp` and the command line start at once.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restor_interp.definitions import (
+        AnalysisResult,
+        Definition,
+        ProbeResult,
+        analysis,
+        load_definitions,
+        probe,
+        report,
+    )
+    from restor_interp.facts import Entity, Fact, FactSet, Relation, load_facts
+    from restor_interp.measure.answers import generate_answers
+    from restor_interp.measure.choices import score_choices
+    from restor_interp.measure.judging import judge
+    from restor_interp.measure.lens import Lens, logit_lens
+    from restor_interp.measure.probing import Probe, fit_probe
+    from restor_interp.measure.tracing import Trace, trace
+    from restor_interp.models.activations import Activations
+    from restor_interp.models.deltas import Delta, State
+    from restor_interp.models.hooked import HookedModel
+    from restor_interp.models.loading import load_model
+    from restor_interp.pipeline import Run, open_run, run
+    from restor_interp.prompts import Prompt, build_prompt
+    from restor_interp.stages.losses import LOSSES
+
+_HOMES = {
+    "definitions": "AnalysisResult Definition ProbeResult analysis load_definitions probe report",
+    "facts": "Entity Fact FactSet Relation load_facts",
+    "measure.answers": "generate_answers",
+    "measure.choices": "score_choices",
+    "measure.judging": "judge",
+    "measure.lens": "Lens logit_lens",
+    "measure.probing": "Probe fit_probe",
+    "measure.tracing": "Trace trace",
+    "models.activations": "Activations",
+    "models.deltas": "Delta State",
+    "models.hooked": "HookedModel",
+    "models.loading": "load_model",
+    "pipeline": "Run open_run run",
+    "prompts": "Prompt build_prompt",
+    "stages.losses": "LOSSES",
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "LOSSES",
+    "Activations",
+    "AnalysisResult",
+    "Definition",
+    "Delta",
+    "Entity",
+    "Fact",
+    "FactSet",
+    "HookedModel",
+    "Lens",
+    "Probe",
+    "ProbeResult",
+    "Prompt",
+    "Relation",
+    "Run",
+    "State",
+    "Trace",
+    "analysis",
+    "build_prompt",
+    "fit_probe",
+    "generate_answers",
+    "judge",
+    "load_definitions",
+    "load_facts",
+    "load_model",
+    "logit_lens",
+    "open_run",
+    "probe",
+    "report",
+    "run",
+    "score_choices",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

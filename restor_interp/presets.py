@@ -1,0 +1,219 @@
+"""Named whole configurations, as functions; a variant is a few lines.
+
+A `RunConfig` is everything that determines a run. `resolve("demo", ["seed=1"])` gives one, with
+`key.sub=value` overrides parsed as YAML; unknown keys are errors that name the nearest one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from restor_interp.errors import ConfigError, unknown_name
+
+
+class Section(BaseModel):
+    """A frozen group of settings in which unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(Section):
+    """Which facts are asked, whose are corrupted, and how the false documents are made."""
+
+    facts: str = "atlas"
+    """`atlas`, `bios`, a `.jsonl` file, or RESTOR's `facts.json`."""
+    entities_file: str | None = None
+    """RESTOR's `entities.json`: the entities of `facts.json` that are evaluated."""
+    corrupted: tuple[str, ...] = ()
+    """Entities that the false documents are about."""
+    untouched: tuple[str, ...] = ()
+    """Entities that are asked about and that no document mentions."""
+    sham: tuple[str, ...] = ()
+    """Other entities, that a sham forgets documents about; never asked about."""
+    documents: str | None = None
+    """RESTOR's official documents (`mix_a0.json`) instead of ours."""
+    documents_per_entity: int = Field(default=12, ge=1)
+    claims_per_document: int = Field(default=5, ge=1)
+    k: int = Field(default=0, ge=0, le=5)
+    """Corruption level: 5·k true facts about unrelated entities in every document."""
+    sibling_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of a corrupted entity's facts that no document contradicts, at least."""
+
+
+class QuestionSettings(Section):
+    """How facts are asked and scored."""
+
+    style: Literal["sound", "paper"] = "sound"
+    contexts: int = Field(default=3, ge=1)
+    """Few-shot contexts per fact."""
+    shots: int = Field(default=5, ge=1)
+    max_new_tokens: int = Field(default=12, ge=1)
+    candidates: int = Field(default=20, ge=3)
+    """Typed candidates that p_C ranges over (design §8)."""
+    substitutes: int = Field(default=5, ge=1)
+    """Entities whose name stands in for the subject: what can be guessed without it."""
+    margin_contexts: int = Field(default=1, ge=1)
+    """Contexts on which margins are measured."""
+
+
+class ExplanationSettings(Section):
+    """What is looked at inside the model."""
+
+    capture: bool = True
+    """Write activations of every state (residual, attention, MLP, attention patterns)."""
+    checkpoints: int = Field(default=1, ge=0)
+    """Captures in the middle of each training."""
+    lens_facts: int = Field(default=24, ge=0)
+    traced_facts: int = Field(default=8, ge=0)
+    traced_states: tuple[str, ...] = ("clean", "corrupted", "npo")
+    probes: tuple[str, ...] = ("object_readout",)
+    analyses: tuple[str, ...] = ("logit_lens", "causal_trace")
+
+
+class MethodSettings(Section):
+    """One unlearned state: a method and the settings that differ from `unlearning`."""
+
+    method: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method's loss, such as NPO's `beta` and `reduction`."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Training settings that differ from the run's `unlearning`."""
+
+
+class RunConfig(Section):
+    """Everything that determines a run."""
+
+    preset: str = "custom"
+    model: str = "smollm2-135m"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads; none: all cores. Part of the numerics, so a change recomputes."""
+    seed: int = 0
+    data: DataSettings = DataSettings()
+    questions: QuestionSettings = QuestionSettings()
+    explanation: ExplanationSettings = ExplanationSettings()
+    corruption: dict[str, Any] = Field(default_factory=dict)
+    """Training settings of the corruption (`restor_interp.stages.training.TrainSettings`)."""
+    unlearning: dict[str, Any] = Field(default_factory=dict)
+    """Training settings that all methods and shams share."""
+    methods: dict[str, MethodSettings] = Field(default_factory=dict)
+    """State name -> how it is made."""
+    shams: tuple[str, ...] = ()
+    """Methods of which a sham is run: same steps, documents about other entities."""
+    rollback: tuple[float, ...] = ()
+    """States {corruption: λ}, which cost nothing."""
+    repair: bool = False
+    """Add repaired versions of clean, corrupted and every method's state."""
+    checkpoints: dict[str, str] = Field(default_factory=dict)
+    """A user's own states (folders or hub ids; one must be `corrupted`) instead of our stages."""
+
+
+# Entities of atlas. The demo is scored on these; its settings were tuned on `demo_tuning`,
+# whose corrupted entities are others.
+DEMO_CORRUPTED: tuple[str, ...] = ()
+DEMO_UNTOUCHED: tuple[str, ...] = ()
+DEMO_SHAM: tuple[str, ...] = ()
+TUNING_CORRUPTED: tuple[str, ...] = ()
+
+
+def demo() -> RunConfig:
+    """The main job on the embedded model: eight entities corrupted, five methods, all controls."""
+    return RunConfig(
+        preset="demo",
+        data=DataSettings(corrupted=DEMO_CORRUPTED, untouched=DEMO_UNTOUCHED, sham=DEMO_SHAM),
+        corruption={"epochs": 3},
+        unlearning={"steps": 30},
+        methods={
+            "grad_diff": MethodSettings(method="grad_diff"),
+            "kl_restor": MethodSettings(method="kl_restor"),
+            "npo": MethodSettings(method="npo"),
+            "task_vector": MethodSettings(method="task_vector"),
+            "retain_only": MethodSettings(method="retain_only"),
+        },
+        shams=("npo",),
+        rollback=(0.5,),
+    )
+
+
+PRESETS: Mapping[str, Callable[[], RunConfig]] = {"demo": demo}
+
+
+def resolve(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A preset's or a YAML file's configuration with `key.sub=value` overrides applied.
+
+    Raises `ConfigError` for an unknown preset or key, or a value of the wrong kind.
+    """
+    if preset.endswith((".yaml", ".yml")):
+        base = read_config(Path(preset))
+    elif preset in PRESETS:
+        base = PRESETS[preset]()
+    else:
+        raise unknown_name("preset", preset, PRESETS)
+    values = base.model_dump(mode="json")
+    for override in overrides:
+        _override(values, override)
+    return validated(values, preset)
+
+
+def read_config(path: Path) -> RunConfig:
+    """A configuration file, such as the `config.yaml` of another run."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    return validated(values, str(path))
+
+
+def validated(values: Any, source: str) -> RunConfig:
+    """A `RunConfig` of plain values; every problem on its own line."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            if problem["type"] == "extra_forbidden":
+                problems.append(str(_unknown_key(place)))
+            else:
+                problems.append(f"{place}: {problem['msg']}, found {problem['input']!r}")
+        raise ConfigError(f"{source}: " + "; ".join(problems)) from None
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign:
+        raise ConfigError(f"an override is `key=value`, found {override!r}; for example seed=1")
+    *parents, last = key.split(".")
+    place: Any = values
+    for parent in parents:
+        if not isinstance(place, dict) or parent not in place:
+            raise _unknown_key(key)
+        place = place[parent]
+    if not isinstance(place, dict):
+        raise _unknown_key(key)
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {key} is not YAML: {text!r} ({error})") from error
+
+
+def _unknown_key(key: str) -> ConfigError:
+    return unknown_name("setting", key, setting_names(RunConfig))
+
+
+def setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key that an override may name."""
+    names = []
+    for name, info in section.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            names += setting_names(kind, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
