@@ -1,0 +1,144 @@
+"""Numbers as text: one way to write a share, an interval, a small probability, a missing value."""
+
+import math
+
+from scipy.stats import binomtest
+
+from restor_interp.reporting.parts import (
+    Cell,
+    EntityLink,
+    FateBar,
+    Mark,
+    Missing,
+    Number,
+    Share,
+    Text,
+)
+from restor_interp.reporting.vocabulary import FATES, OUTCOMES
+
+NOT_A_NUMBER = "×"
+"""Stands where a number should be and is not finite."""
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """A number with so many decimals, a true minus sign, and `×` where it is not finite."""
+    if not math.isfinite(value):
+        return NOT_A_NUMBER
+    return f"{value + 0.0:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """The same with a plus sign before what is positive."""
+    return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + plain(value, digits)
+
+
+def percent(share: float) -> str:
+    """A share of 1 in whole per cent, without the sign %."""
+    return plain(100 * share, 0)
+
+
+def probability(value: float) -> str:
+    """A probability; very small ones in powers of ten."""
+    if not math.isfinite(value):
+        return NOT_A_NUMBER
+    if value == 0 or value >= 0.001:
+        return plain(value, 3)
+    exponent = math.floor(math.log10(value))
+    return f"{value / 10**exponent:.0f}e−{-exponent}"
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """The 95% interval of a share after Wilson (1927); (nan, nan) for n = 0."""
+    if n == 0:
+        return (math.nan, math.nan)
+    interval = binomtest(k, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return (float(interval.low), float(interval.high))
+
+
+def share(k: int, n: int) -> Share:
+    """`k` of `n` with its Wilson interval."""
+    low, high = wilson(k, n)
+    return Share(k, n, low=low, high=high)
+
+
+def share_text(value: Share) -> str:
+    """`3 of 7 (43%, 95% interval 16 to 75%)`."""
+    if value.n == 0:
+        return "0 of 0"
+    interval = f", 95% interval {percent(value.low)} to {percent(value.high)}%"
+    return f"{value.k} of {value.n} ({percent(value.k / value.n)}%{interval})"
+
+
+def number_text(value: Number) -> str:
+    """The value itself, without its interval."""
+    if value.value is None or not math.isfinite(value.value):
+        return NOT_A_NUMBER
+    scaled = 100 * value.value if value.percent else value.value
+    if value.small:
+        return probability(scaled)
+    return (signed if value.signed else plain)(scaled, value.digits) + (
+        "%" if value.percent else ""
+    )
+
+
+def interval_text(value: Number | Share) -> str:
+    """`16–75`, in the value's own unit, or nothing where there is no interval."""
+    if value.low is None or value.high is None or not math.isfinite(value.low + value.high):
+        return ""
+    if isinstance(value, Share):
+        return f"{percent(value.low)}–{percent(value.high)}"
+    factor = 100 if value.percent else 1
+    write = signed if value.signed else plain
+    if value.small:
+        return f"{probability(value.low)} to {probability(value.high)}"
+    return (
+        f"{write(factor * value.low, value.digits)} to {write(factor * value.high, value.digits)}"
+    )
+
+
+def mark_sign(name: str):
+    """The sign of an outcome or a fate. Raises `KeyError` for a name that is neither."""
+    return OUTCOMES[name] if name in OUTCOMES else FATES[name]
+
+
+def cell_text(cell: Cell) -> str:
+    """One cell in one line of plain text, as terminals show it and filters search it."""
+    match cell:
+        case Text():
+            text = cell.text
+        case Number():
+            text = number_text(cell)
+            interval = interval_text(cell)
+            text += f" [{interval}]" if interval else ""
+            text += f" n={cell.n}" if cell.n is not None else ""
+        case Share():
+            interval = interval_text(cell)
+            text = f"{cell.k}/{cell.n}" + (f" [{interval}%]" if interval else "")
+        case Mark():
+            sign = mark_sign(cell.name)
+            text = f"{sign.glyph} {cell.text or sign.word}"
+        case EntityLink():
+            text = cell.text or cell.entity
+        case FateBar():
+            text = ", ".join(f"{n} {FATES[name].word}" for name, n in cell.counts if n) or "none"
+        case Missing():
+            text = f"— ({cell.reason})" if cell.reason else "—"
+    detail = getattr(cell, "detail", "")
+    return f"{text} ({detail})" if detail else text
+
+
+def sort_key(cell: Cell) -> float | str | None:
+    """What a column is sorted by; None (a missing value) comes last whatever the direction."""
+    match cell:
+        case Number():
+            known = cell.value is not None and math.isfinite(cell.value)
+            return cell.value if known else None
+        case Share():
+            return cell.k / cell.n if cell.n else None
+        case FateBar():
+            total = sum(n for _, n in cell.counts)
+            return dict(cell.counts).get("restored", 0) / total if total else None
+        case Missing():
+            return None
+        case _:
+            return cell_text(cell).casefold()

@@ -1,0 +1,158 @@
+"""What a report definition receives: the tables of a run, or of one entity in it.
+
+Tables are pandas frames with the columns of `restor_interp.store.TABLES`; any of them may be
+missing. A missing table is an empty frame, and a missing fixed column is filled with NA and told in
+`problems`, so that a page about an older run says what it lacks instead of failing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from restor_interp.errors import DataError, unknown_name
+from restor_interp.reporting.vocabulary import is_control, order_states, state_kind
+from restor_interp.store import TABLES
+
+SETTINGS = {
+    "lens": "explanation.lens_facts=24",
+    "traces": "explanation.traced_facts=8",
+    "probes": "explanation.probes=[object_readout]",
+}
+"""Table -> the override with which a run has it; the other tables are in every run."""
+
+_MEASURED = ("answers", "choices", "lens", "traces", "fates")
+
+
+def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """The rows whose columns have these values; a list or tuple admits each of its members."""
+    kept = pd.Series(True, index=frame.index)
+    for column, value in values.items():
+        admitted = list(value) if isinstance(value, list | tuple) else [value]
+        kept &= frame[column].isin(admitted)
+    return frame.loc[kept]
+
+
+class _Tables:
+    """Look-ups that a run and an entity share."""
+
+    tables: Mapping[str, pd.DataFrame]
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table; an empty one with its fixed columns where it was not measured.
+
+        Raises `ConfigError` for a name that no run can have.
+        """
+        if name in self.tables:
+            return self.tables[name]
+        if name not in TABLES:
+            raise unknown_name("table", name, {*TABLES, *self.tables})
+        return pd.DataFrame(columns=list(TABLES[name]))
+
+    def has(self, name: str) -> bool:
+        """Whether a table has rows."""
+        return name in self.tables and len(self.tables[name]) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults(_Tables):
+    """A whole run."""
+
+    name: str
+    config: Mapping[str, Any]
+    """`config.yaml`, fully resolved."""
+    manifest: Mapping[str, Any]
+    """`manifest.json`: versions, digests, seeds, timings."""
+    tables: Mapping[str, pd.DataFrame]
+    problems: tuple[str, ...] = field(init=False, default=())
+    """Fixed columns that a table of this run lacks."""
+
+    def __post_init__(self):
+        problems, tables = [], {}
+        for name, frame in self.tables.items():
+            missing = [column for column in TABLES.get(name, ()) if column not in frame.columns]
+            problems += [f"the table {name} has no column {column}" for column in missing]
+            tables[name] = frame.assign(**dict.fromkeys(missing, pd.NA)) if missing else frame
+        facts = tables.get("facts")
+        if facts is None or not len(facts):
+            raise DataError(
+                f"the run {self.name!r} has no table of facts, so there is nothing to report on; "
+                "give its `restor-interp run` command again"
+            )
+        object.__setattr__(self, "tables", tables)
+        object.__setattr__(self, "problems", tuple(problems))
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """The facts, by fact_id, each once."""
+        return self.table("facts").drop_duplicates("fact_id").set_index("fact_id", drop=False)
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """Every entity: the corrupted ones first, then the others, each group in table order."""
+        corrupted = self.corrupted_entities
+        return (*corrupted, *(e for e in dict.fromkeys(self.facts["entity"]) if e not in corrupted))
+
+    @cached_property
+    def corrupted_entities(self) -> tuple[str, ...]:
+        """Entities with at least one planted falsehood."""
+        return tuple(dict.fromkeys(where(self.facts, role="direct")["entity"]))
+
+    @cached_property
+    def states(self) -> tuple[str, ...]:
+        """Every measured state: clean, corrupted, methods, controls."""
+        found: list[str] = []
+        for name in _MEASURED:
+            found += self.table(name)["state"].dropna().unique().tolist()
+        return order_states(found)
+
+    @cached_property
+    def methods(self) -> tuple[str, ...]:
+        """The unlearned states."""
+        return tuple(state for state in self.states if state_kind(state) == "method")
+
+    @cached_property
+    def controls(self) -> tuple[str, ...]:
+        """The control states: shams, retain-only, rollbacks, repairs."""
+        return tuple(state for state in self.states if is_control(state))
+
+    def command(self, table: str) -> str:
+        """The command that adds a table to this run."""
+        words = ["restor-interp run", str(self.config.get("preset", "demo")), "--out <run folder>"]
+        return " ".join([*words, SETTINGS[table]] if table in SETTINGS else words)
+
+    def entity(self, name: str) -> "EntityResults":
+        """The results about one entity. Raises `ConfigError` for an entity of which none are."""
+        if name not in self.entities:
+            raise unknown_name("entity in this run", name, self.entities)
+        ids = where(self.facts, entity=name)["fact_id"].tolist()
+        tables = {
+            table: where(frame, fact_id=ids) if "fact_id" in frame.columns else frame
+            for table, frame in self.tables.items()
+        }
+        return EntityResults(entity=name, run=self, tables=tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityResults(_Tables):
+    """One entity: tables keyed by fact hold its facts alone, the others the whole run."""
+
+    entity: str
+    run: RunResults
+    tables: Mapping[str, pd.DataFrame]
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """The entity's facts, by fact_id."""
+        return where(self.run.facts, entity=self.entity)
+
+    @property
+    def fact_ids(self) -> Sequence[str]:
+        return self.facts["fact_id"].tolist()
+
+    @property
+    def is_corrupted(self) -> bool:
+        """Whether falsehoods about this entity were planted."""
+        return self.entity in self.run.corrupted_entities
