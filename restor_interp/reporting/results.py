@@ -5,7 +5,7 @@ missing. A missing table is an empty frame, and a missing fixed column is filled
 `problems`, so that a page about an older run says what it lacks instead of failing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,11 +28,21 @@ _MEASURED = ("answers", "choices", "lens", "traces", "fates")
 
 def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows whose columns have these values; a list or tuple admits each of its members."""
-    kept = pd.Series(True, index=frame.index)
+    kept = frame
     for column, value in values.items():
         admitted = list(value) if isinstance(value, list | tuple) else [value]
-        kept &= frame[column].isin(admitted)
-    return frame.loc[kept]
+        kept = kept.loc[kept[column].isin(admitted)]
+    return kept
+
+
+def records(frame: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
+    """The rows of `where` as dictionaries; whatever is missing (NaN, NA, NaT) is None."""
+    rows = where(frame, **values).astype(object).to_dict("records")
+    return [{str(key): _or_none(value) for key, value in row.items()} for row in rows]
+
+
+def _or_none(value: Any) -> Any:
+    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
 
 
 class _Tables:
@@ -85,20 +95,20 @@ class RunResults(_Tables):
         object.__setattr__(self, "problems", tuple(problems))
 
     @cached_property
-    def facts(self) -> pd.DataFrame:
-        """The facts, by fact_id, each once."""
-        return self.table("facts").drop_duplicates("fact_id").set_index("fact_id", drop=False)
+    def facts(self) -> tuple[dict[str, Any], ...]:
+        """The rows of the table of facts, each fact once, missing values as None."""
+        return tuple(records(self.table("facts").drop_duplicates("fact_id")))
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
         """Every entity: the corrupted ones first, then the others, each group in table order."""
-        corrupted = self.corrupted_entities
-        return (*corrupted, *(e for e in dict.fromkeys(self.facts["entity"]) if e not in corrupted))
+        others = (fact["entity"] for fact in self.facts)
+        return tuple(dict.fromkeys((*self.corrupted_entities, *others)))
 
     @cached_property
     def corrupted_entities(self) -> tuple[str, ...]:
         """Entities with at least one planted falsehood."""
-        return tuple(dict.fromkeys(where(self.facts, role="direct")["entity"]))
+        return tuple(dict.fromkeys(f["entity"] for f in self.facts if f["role"] == "direct"))
 
     @cached_property
     def states(self) -> tuple[str, ...]:
@@ -127,7 +137,7 @@ class RunResults(_Tables):
         """The results about one entity. Raises `ConfigError` for an entity of which none are."""
         if name not in self.entities:
             raise unknown_name("entity in this run", name, self.entities)
-        ids = where(self.facts, entity=name)["fact_id"].tolist()
+        ids = [fact["fact_id"] for fact in self.facts if fact["entity"] == name]
         tables = {
             table: where(frame, fact_id=ids) if "fact_id" in frame.columns else frame
             for table, frame in self.tables.items()
@@ -143,14 +153,10 @@ class EntityResults(_Tables):
     run: RunResults
     tables: Mapping[str, pd.DataFrame]
 
-    @property
-    def facts(self) -> pd.DataFrame:
-        """The entity's facts, by fact_id."""
-        return where(self.run.facts, entity=self.entity)
-
-    @property
-    def fact_ids(self) -> Sequence[str]:
-        return self.facts["fact_id"].tolist()
+    @cached_property
+    def facts(self) -> tuple[dict[str, Any], ...]:
+        """The entity's facts."""
+        return tuple(fact for fact in self.run.facts if fact["entity"] == self.entity)
 
     @property
     def is_corrupted(self) -> bool:
