@@ -23,7 +23,7 @@ from restor_interp.reporting.parts import (
     Plot,
     Series,
 )
-from restor_interp.reporting.vocabulary import CIVIDIS, FATES, RED_BLUE, look_of
+from restor_interp.reporting.vocabulary import CIVIDIS, FATES, RED_BLUE, ink_on, look_of
 
 LABEL = 36
 """Code points of a row's or category's name in a plot."""
@@ -106,8 +106,8 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
         "showscale": False,
         "zsmooth": False,
         "hoverongaps": False,
-        "xgap": 1,
-        "ygap": 1,
+        "xgap": 1 if plot.written else 0,
+        "ygap": 1 if plot.written else 0,
         "meta": [escaped(plot.row_title), escaped(plot.column_title), escaped(plot.value_title)],
         "hovertemplate": (
             "%{meta[0]} %{customdata[1]}<br>%{meta[1]} %{customdata[0]}"
@@ -130,7 +130,6 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
         "range": [-0.5, len(columns) - 0.5],
         "title": _title(plot.column_title),
         "showgrid": False,
-        "zeroline": False,
     }
     shown = list(range(len(rows))) if few_rows else _some(len(rows), 12)
     layout["yaxis"] |= {
@@ -139,16 +138,21 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
         "range": [-0.5, len(rows) - 0.5],
         "title": _title(plot.row_title),
         "showgrid": False,
-        "zeroline": False,
     }
     layout["shapes"] = [
         {
-            "type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1,
-            "x0": column - 0.5, "x1": column + 0.5,
-            "fillcolor": "rgba(0,0,0,0)", "line": {"width": 1, "dash": "dot", "color": "#76808c"},
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": first - 0.5,
+            "x1": last + 0.5,
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": "rgba(0,0,0,0)",
+            "line": {"width": 1.5, "dash": "dot", "color": "#9aa3ad"},
         }
-        for column in plot.subject
-    ]  # fmt: skip
+        for first, last in _runs(plot.subject)
+    ]
     marks = _marks(panel, low, high)
     width = 90 + 6 * longest + max(len(columns) * (20 if plot.tokens else 6), 160)
     if plot.written:
@@ -163,12 +167,23 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
     )
 
 
+def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, last) of every run of neighbouring numbers."""
+    runs: list[tuple[int, int]] = []
+    for place in places:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], place)
+        else:
+            runs.append((place, place))
+    return runs
+
+
 def _marks(panel: Panel, low: float, high: float) -> list[dict[str, Any]]:
     """Signs on the cells whose colour does not tell their value."""
     kinds = (
         ("x-thin", "not measured", lambda value: not math.isfinite(value)),
-        ("triangle-down-open", "below the scale", lambda value: value < low),
-        ("triangle-up-open", "above the scale", lambda value: value > high),
+        ("triangle-down-open", "below the scale", lambda v: math.isfinite(v) and v < low),
+        ("triangle-up-open", "above the scale", lambda v: math.isfinite(v) and v > high),
     )
     traces = []
     for symbol, words, holds in kinds:
@@ -202,16 +217,12 @@ def _marks(panel: Panel, low: float, high: float) -> list[dict[str, Any]]:
 
 
 def _lines(plot: Lines, panel: LinePanel, limits: list[float] | None) -> Drawing:
+    order = line_names(plot)
     traces: list[dict[str, Any]] = []
     for series in panel.series:
-        traces += _line(plot, series)
-    height = 300 if len(plot.panels) == 1 else 230
+        traces += _line(plot, series, f"l{order.index(series.name)}")
+    height = 300 if len(plot.panels) == 1 else 220
     layout = _layout(height)
-    several = len(panel.series) > 1 and len(plot.panels) == 1
-    layout["showlegend"] = several
-    if several:
-        layout["legend"] = {"orientation": "h", "y": -0.28, "yanchor": "top", "x": 0}
-        layout["height"] = height = height + 22 * math.ceil(len(panel.series) / 3)
     layout["yaxis"] |= {"title": _title(plot.y_title)}
     if plot.log:
         layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1}
@@ -232,11 +243,16 @@ def _lines(plot: Lines, panel: LinePanel, limits: list[float] | None) -> Drawing
         names={"x": [visible(name) for name in plot.x_labels]} if plot.x_labels else {},
         labels={"x": [escaped(name) for name in plot.x_labels]} if plot.x_labels else {},
         height=height,
-        width=480 if len(plot.panels) == 1 else 250,
+        width=280 if len(plot.panels) == 1 else 250,
     )
 
 
-def _line(plot: Lines, series: Series) -> list[dict[str, Any]]:
+def line_names(plot: Lines) -> list[str]:
+    """The names of a plot's lines, each once; trace number n of the script's legend is `l<n>`."""
+    return list(dict.fromkeys(line.name for panel in plot.panels for line in panel.series))
+
+
+def _line(plot: Lines, series: Series, group: str) -> list[dict[str, Any]]:
     look = look_of(series.look)
     xs = [_rounded(x) for x in series.x]
     hidden = [plot.log and y <= 0 for y in series.y]
@@ -246,10 +262,11 @@ def _line(plot: Lines, series: Series) -> list[dict[str, Any]]:
         "type": "scatter",
         "mode": "lines" if series.look == "chance" else "lines+markers",
         "name": name,
+        "legendgroup": group,
         "x": xs,
         "y": ys,
         "line": {"color": look.colour, "dash": look.dash, "width": 2},
-        "marker": {"symbol": look.symbol, "size": 7 if len(xs) <= 12 else 5, "color": look.colour},
+        "marker": {"symbol": look.symbol, "size": 7, "color": look.colour, "maxdisplayed": 12},
         "connectgaps": False,
         "hovertemplate": "%{fullData.name}<br>%{customdata}: <b>%{y:.3~g}</b><extra></extra>",
     }
@@ -272,6 +289,7 @@ def _line(plot: Lines, series: Series) -> list[dict[str, Any]]:
         "hoverinfo": "skip",
         "showlegend": False,
         "name": name,
+        "legendgroup": group,
         "meta": "band",
     }
     return [band, line]
@@ -314,16 +332,15 @@ def _bars(plot: Bars) -> Drawing:
                 "textposition": "inside",
                 "insidetextanchor": "middle",
                 "textangle": 0,
+                "insidetextfont": {"color": ink_on(sign.colour), "size": 12},
+                "constraintext": "none",
                 "marker": {"color": sign.colour, "line": {"width": 1, "color": "#ffffff"}},
                 "hovertemplate": "%{customdata}<br>%{fullData.name}: <b>%{x}</b><extra></extra>",
             }
         )
-    height = 26 * len(categories) + 110 + 22 * math.ceil(len(traces) / 4)
+    height = 26 * len(categories) + 60
     layout = _layout(height)
-    layout |= {"barmode": "stack", "bargap": 0.25, "showlegend": True}
-    layout["legend"] = {
-        "orientation": "h", "y": -0.2, "yanchor": "top", "x": 0, "traceorder": "normal",
-    }  # fmt: skip
+    layout |= {"barmode": "stack", "bargap": 0.25, "uniformtext": {"mode": "hide", "minsize": 9}}
     layout["xaxis"] |= {"title": _title(plot.value_title), "rangemode": "tozero"}
     layout["yaxis"] |= {
         "tickvals": list(range(len(categories))),
@@ -337,7 +354,7 @@ def _bars(plot: Bars) -> Drawing:
         names={"y": [visible(name) for name in plot.categories]},
         labels={"y": categories},
         height=height,
-        width=480,
+        width=320,
     )
 
 
@@ -354,8 +371,8 @@ def _layout(height: int) -> dict[str, Any]:
         "font": {"family": _FONT, "size": 12},
         "hoverlabel": {"align": "left", "font": {"family": _FONT, "size": 12}},
         "showlegend": False,
-        "xaxis": {"automargin": True, "ticks": ""},
-        "yaxis": {"automargin": True, "ticks": ""},
+        "xaxis": {"automargin": True, "ticks": "", "zeroline": False},
+        "yaxis": {"automargin": True, "ticks": "", "zeroline": False},
     }
 
 

@@ -32,6 +32,11 @@ def signed(value: float, digits: int = 2) -> str:
     return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + plain(value, digits)
 
 
+def plural(number: int, noun: str) -> str:
+    """`1 fact`, `2 facts`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def percent(share: float) -> str:
     """A share of 1 in whole per cent, without the sign %."""
     return plain(100 * share, 0)
@@ -62,11 +67,11 @@ def share(k: int, n: int) -> Share:
 
 
 def share_text(value: Share) -> str:
-    """`3 of 7 (43%, 95% interval 16 to 75%)`."""
+    """`43%, 95% interval 16 to 75%`; `none to count` for n = 0."""
     if value.n == 0:
-        return "0 of 0"
-    interval = f", 95% interval {percent(value.low)} to {percent(value.high)}%"
-    return f"{value.k} of {value.n} ({percent(value.k / value.n)}%{interval})"
+        return "none to count"
+    interval = f"95% interval {percent(value.low)} to {percent(value.high)}%"
+    return f"{percent(value.k / value.n)}%, {interval}"
 
 
 def number_text(value: Number) -> str:
@@ -86,7 +91,7 @@ def interval_text(value: Number | Share) -> str:
     if value.low is None or value.high is None or not math.isfinite(value.low + value.high):
         return ""
     if isinstance(value, Share):
-        return f"{percent(value.low)}–{percent(value.high)}"
+        return f"{percent(value.low)}–{percent(value.high)}%"
     factor = 100 if value.percent else 1
     write = signed if value.signed else plain
     if value.small:
@@ -113,10 +118,13 @@ def cell_text(cell: Cell) -> str:
             text += f" n={cell.n}" if cell.n is not None else ""
         case Share():
             interval = interval_text(cell)
-            text = f"{cell.k}/{cell.n}" + (f" [{interval}%]" if interval else "")
+            text = f"{cell.k}/{cell.n}" + (f" [{interval}]" if interval else "")
         case Mark():
             sign = mark_sign(cell.name)
             text = f"{sign.glyph} {cell.text or sign.word}"
+            fate = f"{mark_sign(cell.fate).glyph} {mark_sign(cell.fate).word}" if cell.fate else ""
+            told = ", ".join(filter(None, (cell.detail, fate)))
+            return f"{text} ({told})" if told else text
         case EntityLink():
             text = cell.text or cell.entity
         case FateBar():

@@ -65,6 +65,8 @@ class Mark:
     """What is written beside the sign; empty: the word for it."""
     _: KW_ONLY
     detail: str = ""
+    fate: str = ""
+    """A key of `vocabulary.FATES`, shown on a line of its own."""
 
 
 @dataclass(frozen=True)

@@ -135,14 +135,7 @@ class RunResults(_Tables):
 
     def entity(self, name: str) -> "EntityResults":
         """The results about one entity. Raises `ConfigError` for an entity of which none are."""
-        if name not in self.entities:
-            raise unknown_name("entity in this run", name, self.entities)
-        ids = [fact["fact_id"] for fact in self.facts if fact["entity"] == name]
-        tables = {
-            table: where(frame, fact_id=ids) if "fact_id" in frame.columns else frame
-            for table, frame in self.tables.items()
-        }
-        return EntityResults(entity=name, run=self, tables=tables)
+        return EntityResults(entity=name, run=self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +144,17 @@ class EntityResults(_Tables):
 
     entity: str
     run: RunResults
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame] = field(init=False)
+
+    def __post_init__(self):
+        if self.entity not in self.run.entities:
+            raise unknown_name("entity in this run", self.entity, self.run.entities)
+        ids = [fact["fact_id"] for fact in self.facts]
+        tables = {
+            table: where(frame, fact_id=ids) if "fact_id" in frame.columns else frame
+            for table, frame in self.run.tables.items()
+        }
+        object.__setattr__(self, "tables", tables)
 
     @cached_property
     def facts(self) -> tuple[dict[str, Any], ...]:

@@ -1,0 +1,48 @@
+"""One entity: which of its facts were lost, which came back, and what the layers say.
+
+The page reads from the outside in: the verdict with its counts; every answer in every state; how
+likely the true and the false object are; then, for the facts that were looked into, where the
+answer arises (causal tracing, Meng et al. 2022) and what each layer would say (logit lens,
+nostalgebraist 2020); last the probes with their controls. A method restores only what its sham
+does not.
+"""
+
+from restor_interp import report
+from restor_interp.reporting.curves import probe_curves
+from restor_interp.reporting.inside import inside_by_fact
+from restor_interp.reporting.objects import odds_map
+from restor_interp.reporting.parts import Document, Section
+from restor_interp.reporting.results import EntityResults
+from restor_interp.reporting.run_sections import provenance
+from restor_interp.reporting.verdicts import facts_table, verdict
+
+
+@report
+def entity(results: EntityResults) -> Document:
+    """Per entity: verdict, answers in every state, true against false object, layers, probes."""
+    kind = "corrupted" if results.is_corrupted else "untouched: no document is about it"
+    return Document(
+        results.entity,
+        (
+            *verdict(results),
+            Section(
+                "Facts",
+                facts_table(results),
+                intro="Click a question to see inside the model, where it was looked into.",
+            ),
+            Section("True against false object", odds_map(results)),
+            Section(
+                "Inside the model",
+                inside_by_fact(results),
+                intro="Folded by fact. All maps and lines of one kind share their scale.",
+            ),
+            Section(
+                "Probes",
+                probe_curves(results),
+                intro="Probes are fitted over all entities: these curves are the run's, and equal "
+                "on every page.",
+            ),
+            Section("Provenance", provenance(results.run)),
+        ),
+        subtitle=f"{len(results.facts)} facts · {kind}",
+    )

@@ -1,0 +1,44 @@
+"""The whole run on one page: does any method restore more than its controls do?
+
+A row per state, methods beside their controls: the same method on documents about other entities
+(sham), retained text alone, and the corruption partly rolled back. What a method restores is what
+stands above these rows. Then the entities, training, probes, and what was not found.
+"""
+
+from restor_interp import report
+from restor_interp.reporting.curves import probe_curves, training_curves
+from restor_interp.reporting.parts import Document, Legend, Section
+from restor_interp.reporting.results import RunResults
+from restor_interp.reporting.run_sections import (
+    entity_table,
+    fate_bars,
+    not_found,
+    provenance,
+    run_verdict,
+    state_table,
+)
+from restor_interp.reporting.vocabulary import FATES
+
+
+@report
+def overview(results: RunResults) -> Document:
+    """The run: a row per state with controls, the entities, training, and what was not found."""
+    model = results.config.get("model", "a model")
+    return Document(
+        f"Run {results.name}",
+        (
+            *run_verdict(results),
+            Section("States", (state_table(results), *fate_bars(results), Legend(tuple(FATES)))),
+            Section(
+                "Entities",
+                (entity_table(results),),
+                intro="A page each. Bars: what became of its facts after each method.",
+            ),
+            Section("Training", training_curves(results)),
+            Section("Probes", probe_curves(results)),
+            Section("Not found, not measured", not_found(results)),
+            Section("Provenance", provenance(results)),
+        ),
+        subtitle=f"{model} · {len(results.entities)} entities · {len(results.facts)} facts · "
+        f"{len(results.states)} states",
+    )

@@ -1,0 +1,282 @@
+// The script of every report page: sorting, filtering, plots drawn when they come near, dark mode.
+// It sets text only through textContent, and reads data only from the page's own JSON blocks.
+"use strict";
+
+document.documentElement.classList.add("script");
+
+// ---- dark or light
+
+const root = document.documentElement;
+
+function remembered() {
+  try { return localStorage.getItem("restor-interp-theme"); } catch { return null; }
+}
+
+function remember(theme) {
+  try { localStorage.setItem("restor-interp-theme", theme); } catch { /* file:// may refuse */ }
+}
+
+function isDark() {
+  const chosen = root.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+if (["dark", "light"].includes(remembered())) root.dataset.theme = remembered();
+
+document.getElementById("theme").addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  remember(root.dataset.theme);
+  recolour();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+
+// ---- tables
+
+const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+function sortValue(row, column) {
+  const cell = row.cells[column];
+  if (cell.dataset.sort === undefined) return cell.textContent.trim();
+  return cell.dataset.sort === "" ? null : Number(cell.dataset.sort);
+}
+
+function compare(first, second) {
+  const numbers = typeof first === "number" && typeof second === "number";
+  return numbers ? first - second : collator.compare(String(first), String(second));
+}
+
+function sortTable(table, column, header) {
+  const down = header.getAttribute("aria-sort") === "ascending";
+  const direction = down ? -1 : 1;
+  for (const other of table.querySelectorAll("th[aria-sort]")) other.setAttribute("aria-sort", "none");
+  header.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map((row, place) => ({ row, place, value: sortValue(row, column) }));
+  rows.sort((a, b) => {
+    if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
+    return direction * compare(a.value, b.value) || a.place - b.place;
+  });
+  for (const { row } of rows) row.classList.remove("block");
+  body.append(...rows.map(({ row }) => row));
+  say(`Sorted by ${header.textContent.trim()}, ${down ? "descending" : "ascending"}`);
+}
+
+function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+for (const table of document.querySelectorAll(".table table")) {
+  const headers = table.tHead.rows[table.tHead.rows.length - 1].cells;
+  [...headers].forEach((header, column) => {
+    header.setAttribute("aria-sort", "none");
+    header.querySelector("button").addEventListener("click", () => sortTable(table, column, header));
+  });
+}
+
+for (const box of document.querySelectorAll(".table")) {
+  const input = box.querySelector("input[type=search]");
+  if (!input) continue;
+  const rows = [...box.querySelector("tbody").rows].map((row) => ({ row, text: row.textContent.toLowerCase() }));
+  const output = box.querySelector("output");
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const { row, text } of rows) {
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += !row.hidden;
+    }
+    output.textContent = words.length ? `${shown} of ${rows.length} rows` : `${rows.length} rows`;
+  });
+}
+
+// ---- plots: each is drawn when it comes within 400 px of the window
+
+const drawn = new Map();
+let plotly = null;
+
+function loadPlotly() {
+  plotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = document.body.dataset.plotly;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error("the plotting library is missing beside this page"));
+    document.head.append(script);
+  });
+  return plotly;
+}
+
+function dataOf(canvas) {
+  return JSON.parse(canvas.parentElement.querySelector("script[type='application/json']").textContent);
+}
+
+function labelPoints(figure) {
+  const { x, y } = figure.labels;
+  for (const trace of figure.data) {
+    if (trace.type === "heatmap") trace.customdata = trace.z.map((row, i) => row.map((_, j) => [x[j], y[i]]));
+    else if (trace.type === "bar") trace.customdata = trace.y.map((place) => y[place]);
+    else trace.customdata = trace.x.map((place) => (x && trace.type === "scatter" ? x[place] : `${place}`));
+  }
+}
+
+function themeOf() {
+  const style = getComputedStyle(root);
+  const [ink, grid, soft] = ["--ink", "--grid", "--soft"].map((name) => style.getPropertyValue(name).trim());
+  const axis = (name) => ({
+    [`${name}.gridcolor`]: grid, [`${name}.zerolinecolor`]: soft, [`${name}.linecolor`]: soft,
+  });
+  return { "font.color": ink, ...axis("xaxis"), ...axis("yaxis") };
+}
+
+// A finger that scrolls past a plot must not zoom it, and has no room for buttons.
+const hovers = matchMedia("(hover: hover)").matches;
+
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  displayModeBar: hovers ? "hover" : false,
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  toImageButtonOptions: { format: "svg" },
+};
+
+async function drawPlot(canvas) {
+  if (drawn.has(canvas)) return;
+  drawn.set(canvas, null);
+  try {
+    const library = await loadPlotly();
+    const figure = dataOf(canvas);
+    labelPoints(figure);
+    figure.layout.dragmode = hovers ? "zoom" : false;
+    await library.newPlot(canvas, figure.data, figure.layout, CONFIG);
+    await library.relayout(canvas, themeOf());
+    drawn.set(canvas, library);
+    showLines(canvas);
+    canvas.dataset.drawn = "yes";
+  } catch (error) {
+    canvas.textContent = `This plot could not be drawn: ${error.message}. Its numbers are below.`;
+  }
+}
+
+function recolour() {
+  for (const [canvas, library] of drawn) if (library) library.relayout(canvas, themeOf());
+}
+
+const canvases = [...document.querySelectorAll(".canvas")];
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (entry.isIntersecting) {
+      watcher.unobserve(entry.target);
+      drawPlot(entry.target);
+    }
+  }
+}, { rootMargin: "400px" });
+canvases.forEach((canvas) => watcher.observe(canvas));
+
+// ---- the legend of a line plot: a button per line hides and shows it in every panel
+
+function showLines(canvas) {
+  const library = drawn.get(canvas);
+  const buttons = [...canvas.closest("figure").querySelectorAll("[data-line]")];
+  const hidden = new Set(buttons.filter((b) => b.getAttribute("aria-pressed") === "false").map((b) => b.dataset.line));
+  const places = canvas.data.map((trace, place) => (trace.legendgroup ? place : -1)).filter((place) => place >= 0);
+  if (!library || !buttons.length || !places.length) return;
+  library.restyle(canvas, { visible: places.map((place) => !hidden.has(canvas.data[place].legendgroup)) }, places);
+}
+
+for (const button of document.querySelectorAll("[data-line]")) {
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true");
+    for (const canvas of button.closest("figure").querySelectorAll(".canvas[data-drawn]")) showLines(canvas);
+  });
+}
+
+// ---- the numbers of a plot as tables, made when someone asks for them
+
+function element(tag, text) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+function written(value) {
+  return value === null || value === undefined ? "×" : `${value}`.replace("-", "−");
+}
+
+function gridTable(corner, heads, rows) {
+  const box = element("div");
+  box.className = "scroll";
+  box.tabIndex = 0;
+  const table = element("table");
+  const head = table.createTHead().insertRow();
+  for (const text of [corner, ...heads]) {
+    const cell = element("th", text);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const [name, ...values] of rows) {
+    const row = body.insertRow();
+    const first = element("th", name);
+    first.scope = "row";
+    row.append(first);
+    for (const value of values) row.insertCell().textContent = written(value);
+  }
+  box.append(table);
+  return box;
+}
+
+function tableOf({ data, layout, names }) {
+  const heat = data.find((trace) => trace.type === "heatmap");
+  if (heat) {
+    const rows = heat.z.map((values, place) => [names.y[place], ...values]);
+    return gridTable("", names.x, rows.reverse());
+  }
+  const lines = data.filter((trace) => trace.meta !== "band");
+  const across = lines[0]?.type === "bar" ? "y" : "x";
+  const places = [...new Set(lines.flatMap((trace) => trace[across]))].sort((a, b) => a - b);
+  const value = across === "x" ? "y" : "x";
+  const columns = lines.map((trace) => new Map(trace[across].map((place, i) => [place, trace[value][i]])));
+  const rows = places.map((place) => [
+    names[across]?.[place] ?? `${place}`,
+    ...columns.map((column) => (column.has(place) ? column.get(place) : "")),
+  ]);
+  return gridTable("", lines.map((trace) => plainName(trace.name)), rows);
+}
+
+function plainName(escaped) {
+  return escaped.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+}
+
+for (const details of document.querySelectorAll(".numbers")) {
+  details.addEventListener("toggle", () => {
+    if (!details.open || details.dataset.made) return;
+    details.dataset.made = "yes";
+    for (const panel of details.closest("figure").querySelectorAll(".panel")) {
+      const title = panel.querySelector("h4");
+      if (title) details.append(element("h4", title.textContent));
+      details.append(tableOf(dataOf(panel.querySelector(".canvas"))));
+    }
+  });
+}
+
+// ---- finding one's way
+
+function unfold() {
+  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+  if (!target) return;
+  for (let place = target; place; place = place.parentElement) if (place.tagName === "DETAILS") place.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", unfold);
+unfold();
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
+  if (event.key === "[") document.getElementById("before")?.click();
+  if (event.key === "]") document.getElementById("after")?.click();
+  if (event.key === "/") {
+    const input = document.querySelector("input[type=search]");
+    if (input) { event.preventDefault(); input.focus(); }
+  }
+});
+
+addEventListener("beforeprint", () => canvases.filter((canvas) => canvas.offsetParent).forEach(drawPlot));

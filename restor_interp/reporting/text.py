@@ -1,0 +1,122 @@
+"""Documents as plain text, for terminals and for tests: no tags, no control characters."""
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from restor_interp.reporting.characters import one_line, shorten, visible
+from restor_interp.reporting.figures import note_on
+from restor_interp.reporting.formats import cell_text, mark_sign, plain, signed
+from restor_interp.reporting.parts import (
+    Bars,
+    Callout,
+    Code,
+    Details,
+    Document,
+    Empty,
+    Heatmaps,
+    KeyValues,
+    Legend,
+    Lines,
+    Paragraph,
+    Part,
+    Section,
+    Table,
+)
+
+WIDEST = 40
+"""Code points of a table's cell."""
+
+
+def to_text(what: Document | Part, *, width: int = 100) -> str:
+    """A document or one part of it as text; plots become the table of their numbers."""
+    if isinstance(what, Document):
+        lines = [what.title, "=" * min(len(what.title), width)]
+        lines += [what.subtitle] if what.subtitle else []
+        blocks = ["\n".join(lines), *(to_text(part, width=width) for part in what.parts)]
+        return visible("\n\n".join(blocks))
+    return visible("\n".join(_lines(what, width)))
+
+
+def _lines(part: Part, width: int) -> Iterable[str]:
+    match part:
+        case Paragraph() | Callout():
+            yield from textwrap.wrap(part.text, width) or [""]
+        case Empty():
+            yield part.what + (f" Add it with: {part.command}" if part.command else "")
+        case Code():
+            yield from (f"    {line}" for line in part.text.splitlines())
+        case KeyValues():
+            yield from (f"{key}: {value}" for key, value in part.items)
+        case Legend():
+            for name in part.names:
+                sign = mark_sign(name)
+                yield f"{sign.glyph} {sign.word}: {sign.meaning}"
+        case Table():
+            yield from _table(part)
+        case Heatmaps() | Lines() | Bars():
+            yield from _plot(part, width)
+        case Details():
+            yield f"▸ {part.summary}"
+            for inner in part.parts:
+                yield from (f"  {line}" for line in _lines(inner, width - 2))
+        case Section():
+            yield part.title
+            yield "-" * min(len(part.title), width)
+            for text in filter(None, (part.intro, *(to_text(p, width=width) for p in part.parts))):
+                yield from (text, "")
+
+
+def _table(table: Table) -> Iterable[str]:
+    if table.caption:
+        yield table.caption
+    heads = [f"{c.group.rstrip(', %')}: {c.title}" if c.group else c.title for c in table.columns]
+    rows = [[cell_text(cell) for cell in row.cells] for row in table.rows]
+    yield from _grid([column.title for column in table.columns] if rows else heads, rows)
+
+
+def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
+    yield plot.title
+    yield from textwrap.wrap(plot.caption, width)
+    match plot:
+        case Heatmaps():
+            write = signed if plot.diverging else plain
+            for panel in plot.panels:
+                rows = [
+                    [name, *(write(value) for value in values)]
+                    for name, values in zip(plot.rows, panel.values, strict=True)
+                ]
+                yield f"[{panel.name or plot.value_title}]"
+                yield from _grid([plot.row_title, *plot.columns], rows[::-1])
+        case Lines():
+            for panel in plot.panels:
+                xs = sorted({x for line in panel.series for x in line.x})
+                lines = [dict(zip(line.x, line.y, strict=True)) for line in panel.series]
+                rows = [
+                    [
+                        plot.x_labels[int(x)] if plot.x_labels else f"{x:g}",
+                        *(f"{line.get(x, math.nan):.3g}" for line in lines),
+                    ]
+                    for x in xs
+                ]
+                yield f"[{panel.name or plot.y_title}]"
+                yield from _grid([plot.x_title, *(line.name for line in panel.series)], rows)
+        case Bars():
+            rows = [
+                [name, *(str(counts[at]) for _, counts in plot.segments)]
+                for at, name in enumerate(plot.categories)
+            ]
+            yield from _grid(["", *(mark_sign(name).word for name, _ in plot.segments)], rows)
+    if not isinstance(plot, Bars) and (note := note_on(plot.flaws())):
+        yield note
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Columns of text under their heads, two spaces apart."""
+    shown = [[shorten(one_line(text), WIDEST) for text in row] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(heads))]
+    for number, row in enumerate(shown):
+        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield line.rstrip()
+        if number == 0:
+            yield "  ".join("-" * width for width in widths)

@@ -1,0 +1,280 @@
+"""A made-up run that looks like a real one: planted numbers, so that pages can be checked.
+
+Eight corrupted and eight untouched entities, about 130 facts, nine states, three contexts; lens for
+24 facts, tracing for 8. `hostile` puts the same text into every place that strangers fill.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restor_interp.reporting.results import RunResults
+
+STATES = (
+    *("clean", "corrupted", "rollback_0.5", "retain_only"),
+    *("grad_diff", "kl_restor", "npo", "task_vector", "sham_npo"),
+)
+CORRUPTED = (
+    *("Aaron Burr", "Marie Curie", "Kaká", "Prince Carl Philip, Duke of Värmland"),
+    *("France", "Kyoto", "Moby-Dick", "Ezechiel N'Douassel"),
+)
+UNTOUCHED = (
+    *("Ada Lovelace", "Simón Bolívar", "Japan", "Oslo"),
+    *("Hamlet", "Nelson Mandela", "Lake Victoria", "Michael Coulson (barrister)"),
+)
+RELATIONS = (
+    ("P36", "What is the capital of {entity}?", ("Paris", "Lyon", "Rome", "Madrid")),
+    ("P19", "In which city was {entity} born?", ("Warsaw", "Newark", "Oslo", "Rome")),
+    ("P27", "What is the nationality of {entity}?", ("French", "Polish", "Swedish", "Turkish")),
+    ("P106", "What is the occupation of {entity}?", ("lawyer", "physicist", "painter", "farmer")),
+    ("P30", "On which continent is {entity}?", ("Europe", "Asia", "Africa", "Oceania")),
+    (
+        "P103",
+        "What is the native language of {entity}?",
+        ("French", "English", "Thai", "Sami"),
+    ),
+    ("P69", "At which university did {entity} study?", ("Princeton", "Uppsala", "Leiden", "Yale")),
+    ("P140", "What is the religion of {entity}?", ("Calvinism", "Catholicism", "Islam", "none")),
+)
+LAYERS = 30
+PULL = {
+    "clean": (1.0, 0.0), "corrupted": (0.12, 1.0), "rollback_0.5": (0.55, 0.45),
+    "retain_only": (0.3, 0.8), "grad_diff": (0.25, 0.15), "kl_restor": (0.4, 0.35),
+    "npo": (0.6, 0.2), "task_vector": (0.35, 0.7), "sham_npo": (0.32, 0.6),
+}  # fmt: skip
+"""State -> how much of the true and of the false object's pull it has."""
+
+
+@dataclass(frozen=True)
+class _Fact:
+    row: dict[str, Any]
+    knowledge: float
+    """How well the clean model knows it, in nats."""
+
+
+def synthetic_run(*, seed: int = 0, hostile: str | None = None, name: str = "demo") -> RunResults:
+    """The made-up run; with `hostile`, that text stands in every untrusted place."""
+    rng = np.random.default_rng(seed)
+    facts = _facts(rng, hostile)
+    shifts = {
+        (fact.row["fact_id"], state): rng.normal(0, 0.6, 2) for fact in facts for state in STATES
+    }
+    tables = {
+        "facts": pd.DataFrame([fact.row for fact in facts]),
+        "answers": _answers(facts, shifts, hostile),
+        "choices": _choices(facts, shifts, hostile),
+        "training": _training(rng),
+        "lens": _lens(facts, shifts),
+        "traces": _traces(facts, rng, hostile),
+        "probes": _probes(rng),
+    }
+    tables["fates"] = _fates(facts, tables["answers"])
+    config = {
+        "preset": "demo", "model": hostile or "smollm2-135m", "dtype": "float32", "seed": seed,
+        "data": {"facts": "atlas", "corrupted": list(CORRUPTED), "k": 0},
+        "corruption": {"epochs": 3}, "unlearning": {"steps": 30},
+        "methods": {"npo": {"method": "npo", "settings": {"beta": 0.1}}},
+    }  # fmt: skip
+    manifest = {
+        "versions": {"restor_interp": "0.1.0", "torch": "2.13.0"},
+        "digests": {"model": "9c1f" * 16, "facts": hostile or "77aa" * 16},
+        "seconds": {"train/corruption": 118.2, "evaluate/npo": 9.7},
+        "failures": {},
+    }
+    return RunResults(name=hostile or name, config=config, manifest=manifest, tables=tables)
+
+
+def _facts(rng: np.random.Generator, hostile: str | None) -> list[_Fact]:
+    facts = []
+    for entity in (*CORRUPTED, *UNTOUCHED):
+        shown = f"{hostile} {entity}" if hostile else entity
+        for number, (relation, question, objects) in enumerate(RELATIONS):
+            true, false = rng.choice(objects, 2, replace=False)
+            role = (
+                "untouched" if entity in UNTOUCHED else "sibling" if number % 4 == 3 else "direct"
+            )
+            knowledge = float(rng.normal(2.0, 1.6))
+            row = {
+                "fact_id": f"{shown}/{relation}",
+                "entity": shown,
+                "relation": relation,
+                "question": question.format(entity=shown),
+                "true_objects": [str(true), f"{true} (the)"],
+                "false_object": f"{false}{hostile or ''}",
+                "role": role,
+                "split": "score",
+                "known": knowledge > 0,
+                "known_specific": knowledge > 0.8,
+            }
+            facts.append(_Fact(row=row, knowledge=knowledge))
+    return facts
+
+
+def _pulls(fact: _Fact, state: str, shifts: dict) -> tuple[float, float]:
+    """How strongly a state favours the true and the false object, in nats over the rest."""
+    true_share, false_share = PULL[state]
+    damage = {"direct": 1.0, "sibling": 0.5, "untouched": 0.1}[fact.row["role"]]
+    true = fact.knowledge * (1 - damage * (1 - true_share))
+    planted = 3.0 * false_share if fact.row["role"] == "direct" else 0.4 * false_share * damage
+    first, second = shifts[fact.row["fact_id"], state]
+    return true + 1.2 * first, planted - 0.6 + 1.2 * second
+
+
+def _answers(facts: list[_Fact], shifts: dict, hostile: str | None) -> pd.DataFrame:
+    rows = []
+    for fact in facts:
+        for state in STATES:
+            true, false = _pulls(fact, state, shifts)
+            for context in range(3):
+                lean = 0.35 * math.sin(7.0 * context + 3 * len(fact.row["question"]))
+                best = max(true + lean, false - lean)
+                if best < 0.3:
+                    outcome, answer = "other", "the the the city of the"
+                elif true + lean > false - lean:
+                    outcome, answer = "true", fact.row["true_objects"][0]
+                else:
+                    outcome, answer = "false", fact.row["false_object"]
+                rows.append(
+                    {
+                        "fact_id": fact.row["fact_id"], "context_id": context,
+                        "template": "question", "draw": 0, "state": state,
+                        "answer": answer + (hostile or ""), "outcome": outcome,
+                        "correct": outcome == "true", "judge": "alias", "reason": None,
+                    }
+                )  # fmt: skip
+    rows[4] |= {"outcome": None, "correct": None, "answer": None, "reason": hostile or "no room"}
+    return pd.DataFrame(rows)
+
+
+def _choices(facts: list[_Fact], shifts: dict, hostile: str | None) -> pd.DataFrame:
+    rows = []
+    for fact in facts:
+        for state in STATES:
+            true, false = _pulls(fact, state, shifts)
+            scores = {"true": true - 4, "false": false - 4, "random": -4.8}
+            for context in range(3):
+                for category, score in scores.items():
+                    rows.append(
+                        {
+                            "fact_id": fact.row["fact_id"], "context_id": context, "state": state,
+                            "category": category, "object": f"{category}{hostile or ''}",
+                            "mean_logprob": score / 2, "sum_logprob": score + 0.1 * context,
+                            "n_tokens": 2, "first_divergence": 0,
+                        }
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _training(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for state in ("corrupted", "retain_only", "grad_diff", "kl_restor", "npo", "sham_npo"):
+        steps = 72 if state == "corrupted" else 30
+        for step in range(steps):
+            done = step / steps
+            rise = {"grad_diff": 6.0, "kl_restor": 2.0, "npo": 2.5}.get(state, 0.0)
+            forget = 3.2 * math.exp(-2.5 * done) if state == "corrupted" else 0.6 + rise * done**2
+            retain = 2.9 + (0.5 * done if state == "grad_diff" else -0.1 * done)
+            noise = rng.normal(0, 0.05, 2)
+            rows.append(
+                {
+                    "state": state, "step": step, "loss": forget + noise[0],
+                    "forget_loss": forget, "retain_loss": retain, "grad_norm": 1.0,
+                    "forget_nll": forget + noise[0], "retain_nll": retain + noise[1],
+                    "tokens": 900, "seconds": 1.5,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _lens(facts: list[_Fact], shifts: dict) -> pd.DataFrame:
+    rows = []
+    for fact in facts[:12] + facts[64:76]:
+        for state in STATES:
+            true, false = _pulls(fact, state, shifts)
+            for layer in range(LAYERS):
+                rise = 1 / (1 + math.exp(-(layer - 19) / 2))
+                late = 1 / (1 + math.exp(-(layer - 24) / 1.2))
+                for role, pull in (("true", true * rise), ("false", false * late)):
+                    logprob = -9 + 3 * rise + pull
+                    rows.append(
+                        {
+                            "fact_id": fact.row["fact_id"], "state": state, "lens": "logit",
+                            "layer": layer, "position": "last", "object": role,
+                            "logprob": min(logprob, -0.01), "rank": max(1, int(math.exp(-pull))),
+                        }
+                    )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _traces(facts: list[_Fact], rng: np.random.Generator, hostile: str | None) -> pd.DataFrame:
+    rows = []
+    for fact in facts[:8]:
+        words = fact.row["question"].removesuffix("?").split()
+        tokens = [words[0], *(f" {word}" for word in words[1:]), "?", "\n", " the", " the", " the"]
+        tokens[-1] += hostile or ""
+        for state in ("clean", "corrupted", "npo"):
+            high = {"clean": 0.62, "corrupted": 0.11, "npo": 0.34}[state]
+            for layer in range(LAYERS):
+                for position, token in enumerate(tokens):
+                    early = math.exp(-((position - len(words) + 1) ** 2)) * math.exp(-layer / 12)
+                    last = (position == len(tokens) - 1) / (1 + math.exp(-(layer - 19) / 2))
+                    score = 0.03 + (high - 0.03) * max(early, last) + rng.normal(0, 0.004)
+                    rows.append(
+                        {
+                            "fact_id": fact.row["fact_id"], "state": state, "kind": "resid",
+                            "corruption": "noise", "metric": "prob", "object": "true",
+                            "window": 1, "layer": layer, "position": position, "token": token,
+                            "score": score, "low": 0.03, "high": high,
+                        }
+                    )  # fmt: skip
+    rows[10]["score"] = math.nan
+    rows[11]["score"] = math.inf
+    return pd.DataFrame(rows)
+
+
+def _probes(rng: np.random.Generator) -> pd.DataFrame:
+    rows = []
+    for state in ("clean", "corrupted", "npo"):
+        top = {"clean": 0.9, "corrupted": 0.7, "npo": 0.78}[state]
+        for layer in range(0, LAYERS, 2):
+            value = 0.25 + (top - 0.25) / (1 + math.exp(-(layer - 10) / 3))
+            for control, height in (("subject embedding only", 0.4), ("random weights", 0.3)):
+                rows.append(
+                    {
+                        "probe": "object_readout", "state": state, "fitted_on": "clean",
+                        "layer": layer, "position": "subject_last", "metric": "accuracy",
+                        "value": value + rng.normal(0, 0.02), "control": control,
+                        "control_value": height, "n": 96, "chance": 0.25,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _fates(facts: list[_Fact], answers: pd.DataFrame) -> pd.DataFrame:
+    first = answers[answers["context_id"] == 0].set_index(["fact_id", "state"])["outcome"]
+    rows = []
+    for fact in facts:
+        fact_id = fact.row["fact_id"]
+        clean, corrupted = first[fact_id, "clean"], first[fact_id, "corrupted"]
+        for state in STATES[1:]:
+            now = first[fact_id, state]
+            row = dict.fromkeys(("mechanism", "r_subject", "r_mid", "r_out", "rds"))
+            row |= {"fact_id": fact_id, "state": state, "flags": "", "evidence": ""}
+            row |= {"fate": _fate(clean, corrupted, now, fact.knowledge)}
+            rows.append(row | {"margin": fact.knowledge})
+    return pd.DataFrame(rows)
+
+
+def _fate(clean: str, corrupted: str, now: str, knowledge: float) -> str:
+    if clean != "true":
+        return "gained" if now == "true" else "unknown"
+    if corrupted == "true":
+        return "kept" if now == "true" else "collateral"
+    if now == "true":
+        return "restored" if knowledge > 2 else "guessed"
+    if corrupted == "false":
+        return "still_false" if now == "false" else "forgotten"
+    return "still_lost"
