@@ -67,7 +67,7 @@ def damaged_files(folder: Path) -> list[str] | None:
     """Files that are not as they were recorded; None where the model was never made."""
     try:
         record = json.loads((folder / RECORD).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         return [RECORD]

@@ -254,7 +254,7 @@ def _hub_place(source: str) -> _Place:
 def _read_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with without_bars():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 use_safetensors=True,
@@ -264,6 +264,7 @@ def _read_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
             )
     except _WRONG_FILE as error:
         raise ModelError(f"{folder} cannot be read as a causal language model: {error}") from error
+    model, report = loaded
     missing = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if missing:
         raise ModelError(
