@@ -5,7 +5,8 @@
                                    -> AnalysisResult
     report     how is it told?     f(results, *, …settings) -> reporting.parts.Document
 
-Settings are keyword-only and have defaults. A decorator turns the function into a `Definition`
+Settings are keyword-only and have defaults. An analysis may also take `substitute` (`OFFERED`).
+A decorator turns the function into a `Definition`
 and does nothing else: there is no registry, so nothing can be overwritten. Results are recorded
 under the definition's name with its parameters and the hash of its source.
 """
@@ -36,6 +37,10 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "report": (("results",), ()),
 }
 """Kind -> the names of its positional arguments, and of the keywords that it is always given."""
+
+OFFERED: Mapping[Kind, tuple[str, ...]] = {"analysis": ("substitute",)}
+"""Kind -> keywords that it is given if it names them, without a default: `substitute`, another
+entity's name of the same kind and token length, or None where there is none."""
 
 PROBE_COLUMNS = ("state", "fitted_on", "layer", "position", "metric", "value", "control")
 PROBE_COLUMNS += ("control_value", "n")
@@ -101,6 +106,8 @@ class Definition:
     """The function itself."""
     parameters: Mapping[str, Any]
     """Settings and their defaults."""
+    given: tuple[str, ...]
+    """Keywords that whoever runs it fills in: those of `SIGNATURES`, and the `OFFERED` it names."""
     source_hash: str
     """Hash of the text of its file, 16 hex characters: a changed file gives a changed result."""
     doc: str
@@ -191,21 +198,24 @@ def gallery_folders() -> list[Path]:
 
 
 def _define(kind: Kind, function: Callable[..., Any]) -> Definition:
-    parameters = _settings_of(kind, function)
+    parameters, given = _settings_of(kind, function)
     path, source = _source(function)
     return Definition(
         kind=kind,
         name=function.__name__,
         run=function,
         parameters=parameters,
+        given=given,
         source_hash=hashlib.sha256(source.encode()).hexdigest()[:16],
         doc=inspect.cleandoc(function.__doc__ or _module_doc(function)),
         path=path,
     )
 
 
-def _settings_of(kind: Kind, function: Callable[..., Any]) -> dict[str, Any]:
-    """The function's settings and their defaults, after its signature was checked."""
+def _settings_of(
+    kind: Kind, function: Callable[..., Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The function's settings and the keywords it is given, after its signature was checked."""
     positional, given = SIGNATURES[kind]
     parameters = list(inspect.signature(function).parameters.values())
     expected = f"{function.__name__}({', '.join([*positional, '*', *given])}, …settings=default)"
@@ -225,11 +235,12 @@ def _settings_of(kind: Kind, function: Callable[..., Any]) -> dict[str, Any]:
     for name in given:
         if name not in keywords:
             raise refuse(f"lacks the keyword {name!r}")
+    given += tuple(name for name in OFFERED.get(kind, ()) if name in keywords)
     settings = {name: p for name, p in keywords.items() if name not in given}
     for name, parameter in settings.items():
         if parameter.default is parameter.empty:
             raise refuse(f"has no default for the setting {name!r}")
-    return {name: parameter.default for name, parameter in settings.items()}
+    return {name: parameter.default for name, parameter in settings.items()}, given
 
 
 def _source(function: Callable[..., Any]) -> tuple[Path | None, str]:

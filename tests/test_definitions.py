@@ -52,6 +52,20 @@ def test_a_definition_records_name_settings_hash_doc_and_path(tmp_path):
     assert not (tmp_path / "__pycache__").exists()
 
 
+def test_keywords_that_the_run_fills_in_are_not_settings(tmp_path):
+    text = (
+        "from restor_interp.definitions import analysis\n@analysis\n"
+        "def f(model, prompt, fact, *, states, true, false, {name}window=3):\n    pass\n"
+    )
+    (found,) = load_definitions(written(tmp_path, "a.py", text, "substitute, "))
+    assert (found.parameters, found.given) == (
+        {"window": 3},
+        ("states", "true", "false", "substitute"),
+    )
+    (found,) = load_definitions(written(tmp_path, "b.py", text, ""))
+    assert found.given == ("states", "true", "false")
+
+
 def test_settings_are_the_defaults_with_some_replaced(tmp_path):
     (found,) = load_definitions(written(tmp_path))
     assert found.settings({"site": "mlp"}) == {"layers": (1, 2), "site": "mlp"}
