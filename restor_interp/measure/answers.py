@@ -1,0 +1,109 @@
+"""What the model says: greedy answers up to the line end."""
+
+from collections.abc import Generator, Sequence
+
+from restor_interp.errors import PromptError
+from restor_interp.measure.prefixes import Ask, Reading, TokenPath
+from restor_interp.measure.reading import read
+from restor_interp.models.hooked import HookedModel
+from restor_interp.prompts import Prompt
+
+
+def generate_answers(
+    model: HookedModel,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int = 16,
+    max_tokens_per_batch: int | None = None,
+) -> list[str]:
+    """The model's greedy answer to each prompt in its current state: one line, stripped.
+
+    Tokens that several prompts begin with are run once. Equal to one plain greedy generation per
+    prompt, except where two tokens are equally likely up to rounding. `max_tokens_per_batch`
+    bounds the memory (default: what suits the device).
+
+    Raises `PromptError` for an empty prompt, or one longer than the model can read.
+    """
+    paths = prompt_paths(model, prompts)
+    ends = LineEnds(model)
+    said = read(
+        model,
+        [_say(path, ends, max_new_tokens) for path in paths],
+        longest=max(map(len, paths), default=0) + max_new_tokens,
+        max_tokens_per_batch=max_tokens_per_batch,
+    )
+    return [answer_text(model, tokens) for tokens in said]
+
+
+def prompt_paths(model: HookedModel, prompts: Sequence[Prompt]) -> list[TokenPath]:
+    """Each prompt's tokens; no special tokens are added. Raises `PromptError` for an empty one."""
+    paths = tokenise(model, [prompt.text for prompt in prompts])
+    for prompt, path in zip(prompts, paths, strict=True):
+        if not path:
+            raise PromptError(f"the prompt of {prompt.fact_id or 'a fact'} has no tokens")
+    return paths
+
+
+def tokenise(model: HookedModel, texts: Sequence[str]) -> list[TokenPath]:
+    """Token ids of texts, no special tokens added."""
+    if not texts:
+        return []
+    ids = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return [tuple(row) for row in ids]
+
+
+class LineEnds:
+    """Which tokens end an answer: those that hold a line break, and those that end the text."""
+
+    def __init__(self, model: HookedModel) -> None:
+        self._tokenizer = model.tokenizer
+        configured = model.hf_model.generation_config.eos_token_id
+        several = configured if isinstance(configured, list) else [configured]
+        self._stops = {self._tokenizer.eos_token_id, *several} - {None}
+        self._texts: dict[int, str] = {}
+
+    def __call__(self, token: int) -> bool:
+        return token in self._stops or "\n" in self._text(token)
+
+    def is_bare(self, token: int) -> bool:
+        """Whether a token is a line break and nothing else."""
+        return "\n" in self._text(token) and not self._text(token).strip()
+
+    def _text(self, token: int) -> str:
+        if token not in self._texts:
+            self._texts[token] = self._tokenizer.decode([token])
+        return self._texts[token]
+
+
+def answer_text(model: HookedModel, tokens: Sequence[int]) -> str:
+    """The first line of what the model said."""
+    text = model.tokenizer.decode(list(tokens), skip_special_tokens=True)
+    return text.partition("\n")[0].strip()
+
+
+def _say(
+    path: TokenPath, ends: LineEnds, max_new_tokens: int
+) -> Generator[list[Ask], list[Reading], TokenPath]:
+    return (yield from continue_greedily(path, {}, ends, max_new_tokens))
+
+
+def continue_greedily(
+    path: TokenPath,
+    known: dict[TokenPath, int],
+    ends: LineEnds,
+    max_new_tokens: int,
+) -> Generator[list[Ask], list[Reading], TokenPath]:
+    """The most likely tokens after a path, up to the one that ends the answer.
+
+    `known`: paths whose most likely next token has been read for another purpose.
+    """
+    said: TokenPath = ()
+    while len(said) < max_new_tokens:
+        here = path + said
+        if here not in known:
+            [reading] = yield [Ask(here)]
+            known[here] = reading.greedy
+        said += (known[here],)
+        if ends(said[-1]):
+            break
+    return said
