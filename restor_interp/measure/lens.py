@@ -1,0 +1,206 @@
+"""The logit lens: what would the model say if it stopped after this layer?
+
+The residual stream after every layer is read through the final norm and the unembedding of the
+state that is looked at (nostalgebraist 2020, "interpreting GPT: the logit lens"). Layer 0 is the
+token embeddings, layer L the model's own answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from restor_interp.errors import PromptError, unknown_name
+from restor_interp.measure.objects import diverge
+from restor_interp.models.deltas import State
+from restor_interp.models.hooked import HookedModel
+from restor_interp.models.tokens import resolve_position, tokenize
+from restor_interp.prompts import Prompt
+
+POSITIONS = ("last", "subject_last", "subject_first")
+
+PROMPTS_PER_BATCH = 32
+BYTES_OF_LOGITS = 128 * 2**20
+"""Logits are made for so many bytes of positions at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lens:
+    """Log-probability and rank of objects after every layer, in several states."""
+
+    states: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+    """Extended by the words with which the objects of a prompt all begin."""
+    objects: tuple[tuple[str, ...], ...]
+    """Per prompt, the objects it was read for."""
+    positions: tuple[str, ...]
+    logprobs: Float[np.ndarray, "state prompt layer position object"]
+    """Of each object's first token, or the first at which it differs from the others; NaN beyond
+    a prompt's own objects."""
+    ranks: Float[np.ndarray, "state prompt layer position object"]
+    """Place of that token in the whole vocabulary; 1 is the most likely."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of the table `lens`."""
+        return [
+            {
+                "fact_id": prompt.fact_id,
+                "context_id": prompt.context_id,
+                "state": state,
+                "lens": "logit",
+                "layer": layer,
+                "position": position,
+                "object": name,
+                "logprob": float(self.logprobs[s, p, layer, q, o]),
+                "rank": int(self.ranks[s, p, layer, q, o]),
+            }
+            for s, state in enumerate(self.states)
+            for p, prompt in enumerate(self.prompts)
+            for q, position in enumerate(self.positions)
+            for o, name in enumerate(self.objects[p])
+            for layer in range(self.logprobs.shape[2])
+        ]
+
+
+def logit_lens(
+    model: HookedModel,
+    prompts: Prompt | Sequence[Prompt],
+    objects: Sequence[str] | Sequence[Sequence[str]],
+    *,
+    states: Sequence[str | State],
+    positions: Sequence[str] = ("last",),
+) -> Lens:
+    """Read every layer of several states for the objects of each prompt.
+
+    Args:
+        prompts: one prompt with its `objects`, or several with as many lists of objects. By
+            convention the true object comes first and the false one second.
+        positions: of `POSITIONS`; `last` is the token before the first at which the objects of a
+            prompt differ.
+
+    Raises:
+        ConfigError: an unknown state or position.
+        PromptError: no objects, objects of which one begins with another, or a prompt without
+            the subject that a position asks for.
+    """
+    for position in positions:
+        if position not in POSITIONS:
+            raise unknown_name("position", position, POSITIONS)
+    asked = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
+    lists: Any = (objects,) if isinstance(prompts, Prompt) else objects
+    if len(asked) != len(lists) or any(isinstance(own, str) for own in lists):
+        raise PromptError(
+            f"{len(asked)} prompts need as many lists of objects, such as ['Paris', 'Rome']; "
+            f"found {objects!r}"
+        )
+    names = tuple(tuple(own) for own in lists)
+    read = [_extend(model, prompt, own) for prompt, own in zip(asked, names, strict=True)]
+    shape = (len(states), len(asked), model.num_layers + 1, len(positions))
+    logprobs = np.full((*shape, max(map(len, names), default=0)), np.nan)
+    ranks = np.full_like(logprobs, np.nan)
+    for first in range(0, len(asked), PROMPTS_PER_BATCH):
+        batch = slice(first, first + PROMPTS_PER_BATCH)
+        tokens = tokenize(model.tokenizer, asked[batch])
+        shared = [torch.tensor(one.shared, dtype=torch.long) for one in read[batch]]
+        pairs = zip(tokens.ids, shared, strict=True)
+        tokens = replace(tokens, ids=[torch.cat(pair) for pair in pairs])
+        places = torch.tensor(
+            [
+                [resolve_position(tokens, row, position) for position in positions]
+                for row in range(len(tokens.ids))
+            ]
+        )
+        for number, state in enumerate(states):
+            with model.at(state):
+                hidden = _residuals(model, *tokens.padded(), places)
+                for row, one in enumerate(read[batch]):
+                    found = read_objects(model, hidden[row], one.tokens)
+                    own = (number, first + row, ..., slice(len(one.tokens)))
+                    logprobs[own], ranks[own] = found
+    return Lens(
+        states=tuple(state if isinstance(state, str) else _label(state) for state in states),
+        prompts=tuple(one.prompt for one in read),
+        objects=names,
+        positions=tuple(positions),
+        logprobs=logprobs,
+        ranks=ranks,
+    )
+
+
+def read_objects(
+    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
+) -> tuple[Float[np.ndarray, "... target"], Float[np.ndarray, "... target"]]:
+    """Log-probability (nats) and rank of tokens, read from residual streams.
+
+    Through the final norm and the unembedding of the model's current state.
+    """
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    rows = max(1, BYTES_OF_LOGITS // (4 * model.vocab_size))
+    wanted = torch.tensor(targets, device=hidden.device)
+    logprobs, ranks = [], []
+    with torch.no_grad():
+        for part in flat.split(rows):
+            logits = model.project(part.to(model.dtype)).float()
+            own = logits[:, wanted]
+            logprobs.append(own - logits.logsumexp(-1, keepdim=True))
+            above = [(logits > own[:, [index]]).sum(-1) for index in range(len(targets))]
+            ranks.append(1 + torch.stack(above, dim=-1))
+    shape = (*hidden.shape[:-1], len(targets))
+    return (
+        torch.cat(logprobs).reshape(shape).cpu().numpy(),
+        torch.cat(ranks).reshape(shape).cpu().numpy().astype(float),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Extended:
+    """A prompt with the words that its objects share, and the token of each that comes next."""
+
+    prompt: Prompt
+    shared: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+def _extend(model: HookedModel, prompt: Prompt, objects: Sequence[str]) -> _Extended:
+    apart = diverge(model.tokenizer, prompt.text, objects)
+    extended = prompt
+    if apart.shared:
+        text = f"{prompt.text} {objects[0]}"
+        coded = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        before = len(model.tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+        end = coded["offset_mapping"][before + len(apart.shared) - 1][1]
+        extended = replace(prompt, question=text[len(prompt.prefix) : end])
+    return _Extended(prompt=extended, shared=apart.shared, tokens=apart.tokens)
+
+
+def _residuals(
+    model: HookedModel, ids: Tensor, mask: Tensor, places: Tensor
+) -> Float[Tensor, "row layer position width"]:
+    """The residual stream at some places of each row: before layer 0, then after every layer."""
+    rows = torch.arange(len(ids), device=model.device)[:, None]
+    where = places.to(model.device)
+    kept: list[Tensor] = []
+
+    def keep(value: Tensor, hook: Any) -> None:
+        del hook
+        kept.append(value[rows, where])
+
+    names = ["blocks.0.hook_resid_pre"]
+    names += [f"blocks.{layer}.hook_resid_post" for layer in range(model.num_layers)]
+    with torch.no_grad(), model.hooks([(name, keep) for name in names]):
+        model.hf_model.base_model(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device).long(),
+            use_cache=False,
+        )
+    return torch.stack(kept, dim=1)
+
+
+def _label(state: State) -> str:
+    """A name for a state that has none: the deltas that it is the sum of."""
+    terms = [f"{value:g}·{name}" for name, value in state.coefficients.items()]
+    return " + ".join(terms) or "clean"
