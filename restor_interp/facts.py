@@ -6,6 +6,13 @@ their question and statement templates, typed pools of objects, and aliases. No 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from restor_interp.errors import unknown_name
+
+BUILT_IN = ("atlas", "bios")
+"""Names that `load_facts` knows besides files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,8 @@ class FactSet:
     """Object -> other accepted spellings of the same object."""
     contexts: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     """Relation -> few-shot examples that came with the data, in their order."""
+    false_objects: Mapping[str, str] = field(default_factory=dict)
+    """Fact id -> the false object to plant, where the data names one; else it is drawn."""
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self.facts)
@@ -78,10 +87,11 @@ class FactSet:
         return len(self.facts)
 
     def __getitem__(self, fact_id: str) -> Fact:
-        for fact in self.facts:
-            if fact.fact_id == fact_id:
-                return fact
-        raise KeyError(fact_id)
+        return self._by_id[fact_id]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Fact]:
+        return {fact.fact_id: fact for fact in self.facts}
 
     def only(
         self,
@@ -91,7 +101,9 @@ class FactSet:
         fact_ids: Iterable[str] | None = None,
     ) -> "FactSet":
         """The same set with fewer facts; pools, aliases and contexts stay whole."""
-        wanted = [None if names is None else set(names) for names in (entities, relations, fact_ids)]
+        wanted = [
+            None if names is None else set(names) for names in (entities, relations, fact_ids)
+        ]
         facts = tuple(
             fact
             for fact in self.facts
@@ -112,3 +124,39 @@ class FactSet:
         """Every string that counts as a right answer to a fact, without repeats."""
         names = (spelling for name in fact.true_objects for spelling in self.spellings(name))
         return tuple(dict.fromkeys(names))
+
+
+def load_facts(source: str | Path, *, entities: str | Path | None = None) -> FactSet:
+    """A fact set by name or from a file.
+
+    `source` is `atlas`, `bios`, a `.jsonl` file (its format: `restor_interp.fact_files`), or
+    RESTOR's `facts.json`. `entities` is a JSON list of names, such as RESTOR's `entities.json`:
+    only their facts are asked; the other entities stay, so that names can be drawn from them.
+
+    Raises `DataError` that lists the first problems as `file:line: problem`, and `ConfigError`
+    for a name that does not exist.
+    """
+    from restor_interp import fact_files
+
+    suffix = Path(source).suffix.lower()
+    if suffix == ".jsonl":
+        facts = fact_files.read_jsonl(Path(source))
+    elif suffix == ".json":
+        facts = fact_files.read_restor(Path(source))
+    else:
+        facts = _built_in(str(source))
+    if entities is None:
+        return facts
+    return facts.only(entities=fact_files.read_names(Path(entities), facts))
+
+
+def _built_in(name: str) -> FactSet:
+    if name == "atlas":
+        from restor_interp.data.atlas import atlas_facts
+
+        return atlas_facts()
+    if name == "bios":
+        from restor_interp.data.bios import bios_facts
+
+        return bios_facts()
+    raise unknown_name("fact set", name, (*BUILT_IN, "a .jsonl file", "RESTOR's facts.json"))
