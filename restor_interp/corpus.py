@@ -114,10 +114,11 @@ def make_claims(
 ) -> tuple[Claim, ...]:
     """One false object per fact of these entities, less the siblings that no document contradicts.
 
-    A false object is of the true one's type, is neither a right answer nor a prefix, extension or
-    part of one, and is within one token of the true object's length where the pool allows (else
-    as near as it allows). It depends on `seed` and its fact alone, the choice of siblings on
-    `seed` and the entity's facts: what is made for one entity does not change another's.
+    It is the one that the data names (`FactSet.false_objects`), else drawn. A drawn object is of
+    the true one's type, is neither a right answer nor a prefix, extension or part of one, and is
+    within one token of the true object's length where the pool allows, else as near as it allows.
+    The draw depends on `seed` and the fact, the choice of siblings on `seed` and the entity's
+    facts: what is made for one entity does not change another's.
 
     Args:
         sibling_share: in [0, 1): at least this share of each entity's facts gets no claim.
@@ -177,6 +178,8 @@ def _false_object(
     length: Callable[[str], int],
     exclude: frozenset[str],
 ) -> str:
+    if fact.fact_id in facts.false_objects:
+        return facts.false_objects[fact.fact_id]
     pool = facts.pools.get(fact.object_type, ())
     possible = [
         name
@@ -265,25 +268,23 @@ def write_documents(
 
 
 def unrelated_facts(facts: FactSet, entities: Iterable[str]) -> tuple[Fact, ...]:
-    """The facts that are about none of these entities and name none, in question or objects."""
-    avoided = [
-        name
-        for entity in sorted(entities)
-        for name in (
-            entity,
-            *(facts.entities[entity].aliases if entity in facts.entities else ()),
-        )
-    ]
-
-    @functools.cache
-    def is_clear(name: str) -> bool:
-        return not any(names_within(name, other) for other in avoided)
-
+    """The facts that are about none of these entities and name none among their objects."""
+    is_clear = names_none(facts, entities)
     return tuple(
         fact
         for fact in facts
         if is_clear(fact.entity) and all(is_clear(name) for name in fact.true_objects)
     )
+
+
+def names_none(facts: FactSet, entities: Iterable[str]) -> Callable[[str], bool]:
+    """A test whether a text names none of these entities, by no alias either."""
+    avoided = [
+        name
+        for entity in sorted(set(entities))
+        for name in (entity, *(facts.entities[entity].aliases if entity in facts.entities else ()))
+    ]
+    return functools.cache(lambda text: not any(names_within(text, name) for name in avoided))
 
 
 def statements(relation: Relation) -> tuple[str, ...]:

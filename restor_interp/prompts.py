@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from restor_interp.corpus import names_overlap, names_within, unrelated_facts
+from restor_interp.corpus import names_none, names_overlap, names_within
 from restor_interp.errors import PromptError, unknown_name
-from restor_interp.facts import Fact, FactSet
+from restor_interp.facts import Example, Fact, FactSet
 
 STYLES = ("sound", "paper")
 
@@ -56,7 +56,8 @@ def build_prompts(
     another list only where the default shows one of its objects: most prompts share a prefix.
 
     Args:
-        facts: the whole set; its facts of the same relation are the examples.
+        facts: the whole set; its facts of the same relation are the examples, and those that
+            came with it as examples.
         context_ids: which few-shot contexts; contexts share no example while there are enough.
         style: `sound` or `paper`. `paper` has one context, number 0, and avoids nothing.
         shots: examples wanted; fewer where the set has fewer.
@@ -167,10 +168,27 @@ class _Contexts:
         self.facts = facts
         self.shots = shots
         self.seed = seed
-        self._examples: dict[str, list[Fact]] = {}
-        for fact in unrelated_facts(facts, avoid_entities):
-            self._examples.setdefault(fact.relation, []).append(fact)
-        self._orders: dict[tuple[str, int], tuple[list[Fact], list[Fact]]] = {}
+        self._examples: dict[str, list[Example]] = {}
+        is_clear = names_none(facts, avoid_entities)
+        found = [
+            (
+                fact.relation,
+                Example(entity=fact.entity, question=fact.question, answer=fact.true_objects[0]),
+            )
+            for fact in facts
+        ]
+        found += [
+            (relation, example)
+            for relation, examples in facts.contexts.items()
+            for example in examples
+        ]
+        for relation, example in found:
+            known = self._examples.setdefault(relation, [])
+            if all(example.question != other.question for other in known) and all(
+                is_clear(text) for text in (example.entity, example.question, example.answer)
+            ):
+                known.append(example)
+        self._orders: dict[tuple[str, int], tuple[list[Example], list[Example]]] = {}
 
     def prefix(self, fact: Fact, context_id: int, avoid_object: str | None) -> str:
         default, rest = self._order(fact.relation, context_id)
@@ -189,15 +207,15 @@ class _Contexts:
                 "true and false objects; use fewer entities, style 'paper', or leave the relation "
                 "out"
             )
-        return "".join(_line(example.question, example.true_objects[0]) for example in shown)
+        return "".join(_line(example.question, example.answer) for example in shown)
 
-    def _order(self, relation: str, context_id: int) -> tuple[list[Fact], list[Fact]]:
+    def _order(self, relation: str, context_id: int) -> tuple[list[Example], list[Example]]:
         """The default examples of a context, and all others in the order they may step in."""
         key = (relation, context_id)
         if key not in self._orders:
             examples = self._examples.get(relation, [])
             unused = self._shuffled(examples, relation, 0)
-            chosen: list[Fact] = []
+            chosen: list[Example] = []
             for number in range(context_id + 1):
                 if len(unused) < min(self.shots, len(examples)):
                     unused = self._shuffled(examples, relation, number)
@@ -207,29 +225,28 @@ class _Contexts:
             self._orders[key] = (chosen, unused + again)
         return self._orders[key]
 
-    def _shuffled(self, examples: list[Fact], relation: str, context_id: int) -> list[Fact]:
+    def _shuffled(self, examples: list[Example], relation: str, context_id: int) -> list[Example]:
         shuffled = list(examples)
         random.Random(f"contexts/{self.seed}/{relation}/{context_id}").shuffle(shuffled)
         return shuffled
 
-    def _suits(self, example: Fact, fact: Fact, forbidden: Sequence[str]) -> bool:
+    def _suits(self, example: Example, fact: Fact, forbidden: Sequence[str]) -> bool:
         """Whether an example shows neither the asked entity nor one of the fact's objects."""
         if example.entity == fact.entity or names_within(example.question, fact.entity):
             return False
-        answer = example.true_objects[0]
         return not any(
             names_overlap(spelling, name)
-            for spelling in self.facts.spellings(answer)
+            for spelling in self.facts.spellings(example.answer)
             for name in forbidden
         )
 
 
-def _distinct_first(shown: list[Fact], spare: Sequence[Fact], number: int) -> list[Fact]:
+def _distinct_first(shown: list[Example], spare: Sequence[Example], number: int) -> list[Example]:
     """Up to `number` examples: those shown, then spare ones with new answers, then any."""
     shown = list(shown)
     for example in spare:
-        answers = {one.true_objects[0] for one in shown}
-        if len(shown) < number and example.true_objects[0] not in answers:
+        answers = {one.answer for one in shown}
+        if len(shown) < number and example.answer not in answers:
             shown.append(example)
     for example in spare:
         if len(shown) < number and example not in shown:
