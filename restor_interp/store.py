@@ -8,7 +8,6 @@ leaves either the old or the new result; correctness never depends on a lock.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -25,7 +24,8 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
-from restor_interp.errors import BusyError, DataError, IntegrityError, StorageError, unknown_name
+from restor_interp.disk import sha256_of, storage_errors
+from restor_interp.errors import BusyError, DataError, IntegrityError, unknown_name
 
 _COLUMNS = {
     "facts": (
@@ -68,38 +68,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def file_sha256(path: Path) -> str:
-    """Full sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
-    """Turn what a disk can do wrong into one clear sentence."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(nearest_existing(folder)).free
-            raise StorageError(
-                f"the disk of {folder} is full ({free / 2**20:.0f} MB free). Nothing that was "
-                "finished is lost: free some space and give the same command again"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StorageError(
-                f"{folder} cannot be written ({error.strerror}). Choose another folder with --out"
-            ) from error
-        raise
-
-
-def nearest_existing(path: Path) -> Path:
-    """The path itself or its closest parent that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
-
-
 def write_atomic(path: Path, data: bytes) -> None:
     """Publish bytes at `path` by one rename; the old content stays until then."""
     with storage_errors(path.parent):
@@ -123,12 +91,11 @@ def write_json(path: Path, value: Any) -> None:
 def table_frame(name: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Rows as a frame whose fixed columns come first, in their order.
 
-    Raises `ConfigError` for a table that does not exist, `DataError` for a missing column.
+    A table that is not in `TABLES` is a user's own and has no fixed columns. Raises `DataError` for
+    a missing column.
     """
-    if name not in TABLES:
-        raise unknown_name("table", name, TABLES)
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    columns = TABLES[name]
+    columns = TABLES.get(name, ())
     if not len(frame.columns):
         return pd.DataFrame(columns=list(columns))
     missing = [column for column in columns if column not in frame.columns]
@@ -217,7 +184,7 @@ class Store:
             for file, entry in record["files"].items()
             if not (folder / file).is_file()
             or (folder / file).stat().st_size != entry["bytes"]
-            or file_sha256(folder / file) != entry["sha256"]
+            or sha256_of(folder / file) != entry["sha256"]
         ]
 
     @contextlib.contextmanager
@@ -247,7 +214,7 @@ class Store:
             "files": {
                 str(path.relative_to(writer.folder)): {
                     "bytes": path.stat().st_size,
-                    "sha256": file_sha256(path),
+                    "sha256": sha256_of(path),
                 }
                 for path in files
             },
@@ -289,6 +256,12 @@ class Store:
         ]
         parts = [part for part in parts if len(part)]
         return pd.concat(parts, ignore_index=True) if parts else table_frame(table, [])
+
+    def table_names(self, cells: Sequence[str]) -> list[str]:
+        """The fixed tables, then those of users' own that these cells have."""
+        folders = [self.cell_folder(cell) for cell in cells]
+        found = {path.stem for folder in folders for path in folder.glob("*.parquet")}
+        return [*TABLES, *sorted(found - set(TABLES))]
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Publish `tables/<name>.parquet`."""

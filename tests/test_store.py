@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors
 
 from restor_interp import store as store_module
 from restor_interp.errors import (
     BusyError,
-    ConfigError,
     DataError,
     IntegrityError,
     RestorError,
@@ -176,9 +176,9 @@ def test_killed_at_any_moment_the_cell_is_whole_or_absent(tmp_path):
 
 def test_a_second_run_is_refused_and_a_dead_one_frees_the_folder(tmp_path):
     store = Store(tmp_path)
-    with store.lease():
-        with pytest.raises(BusyError, match="in use by another run"), Store(tmp_path).lease():
-            pass
+    busy = pytest.raises(BusyError, match="in use by another run")
+    with store.lease(), busy, Store(tmp_path).lease():
+        pass
     dead = subprocess.Popen([sys.executable, "-c", "pass"])
     dead.wait()
     holder = {"host": store_module.socket.gethostname(), "pid": dead.pid, "start": 0}
@@ -203,8 +203,39 @@ def test_tables_keep_their_columns():
     assert list(table_frame("answers", []).columns) == list(TABLES["answers"])
     with pytest.raises(DataError, match="lack the columns step"):
         table_frame("training", [{key: value for key, value in ROW.items() if key != "step"}])
-    with pytest.raises(ConfigError, match="Did you mean answers"):
-        table_frame("answer", [])
+    frame = table_frame("training", [{"seed": 1, "beta": 0.1, **ROW}])
+    assert list(frame.columns) == [*TABLES["training"], "beta", "seed"]
+
+
+def test_a_table_of_ones_own_is_collected_after_the_fixed_ones(tmp_path):
+    store = Store(tmp_path)
+    with store.writing(cell()) as out:
+        out.rows("certainty", [{"entropy": 0.5, "state": "npo"}])
+    assert store.table_names(["train/npo", "train/absent"]) == [*TABLES, "certainty"]
+    assert store.collect("certainty", ["train/npo"]).to_dict("records") == [
+        {"entropy": 0.5, "state": "npo"}
+    ]
+
+
+def test_a_full_disk_is_noticed_where_safetensors_reports_it_as_text(tmp_path, monkeypatch):
+    def full(*args):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(StorageError, match=r"is full.*--out"):
+        fill(Store(tmp_path), cell())
+    assert Store(tmp_path).state_of(cell()) == "missing"
+
+
+def test_a_file_where_the_folder_should_be_is_one_clear_sentence(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(StorageError, match="taken cannot be written"):
+        fill(Store(tmp_path / "taken"), cell())
+    with (
+        pytest.raises(StorageError, match="taken cannot be written"),
+        Store(tmp_path / "taken").lease(),
+    ):
+        pass
 
 
 def test_an_absent_table_lists_those_that_are_there(tmp_path):

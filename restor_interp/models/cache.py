@@ -8,7 +8,6 @@ of two processes that make the same model at once one simply wins.
 import contextlib
 import errno
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -17,12 +16,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import safetensors
-
-from restor_interp.errors import IntegrityError, StorageError
+from restor_interp.disk import sha256_of, storage_errors
+from restor_interp.errors import IntegrityError
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +52,7 @@ def file_sha256(path: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # they make the cache forget a file that changed
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def cached_folder(name: str) -> Path:
@@ -90,7 +87,9 @@ def make_once(name: str, make: Callable[[Path], None], *, needed_bytes: int) -> 
         return folder
     if damaged:
         logger.warning("%s is damaged (%s): making it again", folder, ", ".join(damaged))
-    with storage_errors(folder.parent, needed_bytes):
+    with storage_errors(
+        folder.parent, elsewhere="the variable RESTOR_INTERP_HOME", needed_bytes=needed_bytes
+    ):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
         free = shutil.disk_usage(folder.parent).free
@@ -164,30 +163,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@contextlib.contextmanager
-def storage_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
-    """Turn what a disk can do wrong into one sentence with the folder and the bytes.
-
-    The writer of safetensors reports the system's errors as text: their number is read from it.
-    """
-    try:
-        yield
-    except StorageError:
-        raise
-    except (OSError, safetensors.SafetensorError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error):
-            place = next(path for path in (folder, *folder.parents) if path.exists())
-            raise StorageError(
-                f"the disk of {folder} is too full: {needed_bytes:,} bytes needed, "
-                f"{shutil.disk_usage(place).free:,} free. Free some space, or choose another "
-                "folder with the environment variable RESTOR_INTERP_HOME"
-            ) from error
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise StorageError(
-                f"{folder} cannot be written ({error}). Choose another folder with the "
-                "environment variable RESTOR_INTERP_HOME"
-            ) from error
-        raise

