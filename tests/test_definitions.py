@@ -199,6 +199,30 @@ def test_galleries_are_found_once_from_the_checkout_itself(monkeypatch):
     assert gallery_folders() == ours
 
 
+def test_a_definition_is_found_by_name_or_file_and_ones_own_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = definitions.find_definition("analysis", "logit_lens")
+    assert shipped.path is not None and not shipped.path.is_relative_to(tmp_path)
+    text = (
+        "from restor_interp.definitions import analysis\n@analysis\n"
+        "def logit_lens(model, prompt, fact, *, states, true, false):\n    pass\n"
+    )
+    own = written(tmp_path / "analyses", "my_lens.py", text)
+    assert definitions.find_definition("analysis", "logit_lens").path == own
+    assert definitions.find_definition("analysis", str(own)).path == own
+    with pytest.raises(ConfigError, match=r"there is no analysis 'logit_lense'.*logit_lens"):
+        definitions.find_definition("analysis", "logit_lense")
+    with pytest.raises(ConfigError, match="defines 0 functions with @probe"):
+        definitions.find_definition("probe", str(own))
+
+
+def test_a_name_that_is_missing_because_its_file_is_broken_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "probes", "mine.py", PROBE + "\nimport no_such_module_at_all\n")
+    with pytest.raises(ConfigError, match="no_such_module_at_all"):
+        definitions.find_definition("probe", "mine")
+
+
 def test_galleries_of_a_wheel_lie_inside_the_package(tmp_path, monkeypatch):
     """Beside an installed package, folders called `probes` belong to somebody else."""
     package = tmp_path / "site-packages" / "restor_interp"
