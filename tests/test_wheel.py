@@ -131,7 +131,8 @@ def test_the_calibration_model_comes_along_and_answers(python):
     program = (
         "import json, torch, restor_interp as ri\n"
         "from restor_interp.data.bios import bios_facts\n"
-        "model, fact = ri.load_model('bios'), next(f for f in bios_facts() if f.relation == 'pet')\n"
+        "model = ri.load_model('bios')\n"
+        "fact = next(fact for fact in bios_facts() if fact.relation == 'pet')\n"
         "ids = model.tokenizer(fact.question, return_tensors='pt', add_special_tokens=False)\n"
         "best = model.hf_model(ids['input_ids']).logits[0, -1].argmax()\n"
         "print(json.dumps([fact.question, fact.entity, fact.true_objects[0], "
