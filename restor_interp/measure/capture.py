@@ -111,15 +111,15 @@ def capture(
         dtype=dtype,
     )
     done = 0
-    with model.at(state) if state is not None else contextlib.nullcontext(), _evaluating(model):
-        with writer:
-            for shared, group in _groups(model, rows):
-                prefix = _Prefix.run(model, group[0].ids[:shared])
-                for batch in _batches(group, shared, budget):
-                    _capture_batch(model, prefix, batch, tuple(sites), writer)
-                    done += len(batch)
-                    if on_rows is not None:
-                        on_rows(done, len(prompts))
+    in_state = model.at(state) if state is not None else contextlib.nullcontext()
+    with in_state, _evaluating(model), writer:
+        for shared, group in _groups(model, rows):
+            prefix = _Prefix.run(model, group[0].ids[:shared])
+            for batch in _batches(group, shared, budget):
+                _capture_batch(model, prefix, batch, tuple(sites), writer)
+                done += len(batch)
+                if on_rows is not None:
+                    on_rows(done, len(prompts))
     return Activations.open(folder)
 
 
