@@ -27,21 +27,27 @@ Outcome = Literal["true", "false", "other"]
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
 )
-_DENIALS = frozenset("not never no neither nor without except cannot".split())
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_DENIALS = _words("not never no neither nor without except cannot")
 """And every word that ends in n't."""
-_NO_DENIAL = frozenset("only just merely simply until doubt least".split())
+_NO_DENIAL = _words("only just merely simply until doubt least")
 """Words after a denial that take it back: "not only Paris", "no doubt Paris"."""
-_TURNS = frozenset("but however rather until instead".split())
+_TURNS = _words("but however rather until instead")
 """Words at which a denial ends: "not Lyon but Paris"."""
 _REACH_OF_DENIAL = 2
 """Words that may stand between a denial and what it denies: "not in the Paris" of today."""
-_CHANGING = frozenset(
-    "vice deputy assistant non anti new north south east west northern southern papua equatorial"
-    " step half pseudo".split()
+_CHANGING = _words(
+    "vice deputy assistant non anti new north south east west northern southern papua"
+    " equatorial step half pseudo"
 )
 """Words that make another thing of the name that follows them."""
-_SHORT_WORDS = frozenset(
-    "a i am an as at be by do go he hi if in is it me my no of on or so to up us we".split()
+_SHORT_WORDS = _words(
+    "a i am an as at be by do go he hi if in is it me my no of on or so to up us we"
 )
 
 _SYLLABIC = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
