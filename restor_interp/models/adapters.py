@@ -98,9 +98,10 @@ def attach_adapter(
     """Attach an adapter to linear modules of the decoder layers; nothing else is trainable.
 
     `modules` is "all" or last names such as `q_proj`; `layers` are indices, counted from the end
-    where negative, or a range such as "20:30" or "-4:" (default: all of them). Below the lowest adapted layer nothing needs a gradient,
-    so that a backward pass ends there. A ~ U(-1/√in, 1/√in), PEFT's own start, comes from a
-    generator of its own: the global one is neither read nor moved.
+    where negative, or a range such as "20:30" or "-4:" (default: all of them). Below the lowest
+    adapted layer nothing needs a gradient, so that a backward pass ends there. A ~ U(-1/√in,
+    1/√in), PEFT's own start, comes from a generator of its own: the global one is neither read
+    nor moved.
     """
     targets = _targets(model, modules, layers)
     hf_model = model.hf_model

@@ -7,6 +7,7 @@ computed once, and a training that was interrupted continues to the same bits.
 """
 
 import functools
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ def tokenize_texts(
 ) -> tuple[list[Row], list[str]]:
     """A row per text without special tokens, as in the prompts; and what is to be told of it.
 
-    Longer texts are cut. Raises `DataError` for texts of less than two tokens, which predict nothing.
+    Longer texts are cut. Raises `DataError` for texts of less than two tokens, which predict
+    nothing.
     """
     rows = [
         Row(ids=tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
@@ -62,9 +64,7 @@ def tokenize_texts(
     return checked_rows(rows, max_length=max_length, what=what)
 
 
-def checked_rows(
-    rows: Sequence[Row], *, max_length: int, what: str
-) -> tuple[list[Row], list[str]]:
+def checked_rows(rows: Sequence[Row], *, max_length: int, what: str) -> tuple[list[Row], list[str]]:
     """The rows cut to `max_length` tokens; refuses those in which nothing is predicted."""
     cut = [Row(ids=row.ids[:max_length], first_counted=row.first_counted) for row in rows]
     problems = [
@@ -80,7 +80,9 @@ def checked_rows(
     return cut, notes
 
 
-def make_batches(rows: Sequence[Row], *, batch_size: int, seed: int, device: torch.device) -> list[Batch]:
+def make_batches(
+    rows: Sequence[Row], *, batch_size: int, seed: int, device: torch.device
+) -> list[Batch]:
     """Batches of at most `batch_size` rows and nearly equal size, shortest rows first.
 
     Rows of equal length are mixed by the seed.
@@ -92,12 +94,14 @@ def make_batches(rows: Sequence[Row], *, batch_size: int, seed: int, device: tor
     bounds = [len(rows) * part // number for part in range(number + 1)] if rows else [0]
     return [
         _padded([rows[row] for row in order[start:end]], index, device)
-        for index, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for index, (start, end) in enumerate(itertools.pairwise(bounds))
     ]
 
 
-def joined(first: Batch, second: Batch | None) -> tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]]:
-    """Ids and mask of two batches as one, for a single forward pass; the first one's rows first."""
+def joined(
+    first: Batch, second: Batch | None
+) -> tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]]:
+    """Ids and mask of two batches as one, for one forward pass; the first one's rows first."""
     if second is None:
         return first.ids, first.mask
     width = max(first.ids.shape[1], second.ids.shape[1])

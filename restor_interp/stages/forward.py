@@ -39,9 +39,7 @@ class Forward:
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bf16):
             if self.plain:
                 return hf_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
-            output = hf_model.base_model(
-                input_ids=ids, attention_mask=mask.long(), use_cache=False
-            )
+            output = hf_model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         return output.last_hidden_state
 
     def logits(self, states: Float[Tensor, "token width"]) -> Float[Tensor, "token vocab"]:

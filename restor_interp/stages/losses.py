@@ -29,10 +29,10 @@ In GA and NPO RESTOR's γ weighs the retain term (our retain_weight); in KL the 
 
 Three traps. True `kl` has zero gradient where θ = c, so alone it does not move at the first step:
 only the retain term, or noise, does. `kl_restor` is a cross-entropy and not a divergence: its
-extremes are one-hot distributions, and it depends on how the batch was padded. A β means something else in
-each reduction of NPO: the gradient is GA's times 2σ(βx) with x the mean or the *sum* of D, so
-that at one nat per token over 100 tokens β = 0.1 leaves 0.95 of it (`token`, `batch_mean`,
-`sequence_mean`) or nothing (`sum`).
+extremes are one-hot distributions, and it depends on how the batch was padded. A β means
+something else in each reduction of NPO: the gradient is GA's times 2σ(βx) with x the mean or the
+*sum* of D, so that at one nat per token over 100 tokens β = 0.1 leaves 0.95 of it (`token`,
+`batch_mean`, `sequence_mean`) or nothing (`sum`).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Repair: a little supervised tuning on neutral questions, after which a distorted model can be read.
+"""Repair: a little supervised tuning on neutral questions, to make a distorted model readable.
 
 RESTOR tunes every unlearned model on LIMA before it asks for facts (LoRA on all modules, learning
 rate 2e-5, 2 epochs, batches of 16, cosine with warm-up; arXiv 2411.00204), and the clean and the

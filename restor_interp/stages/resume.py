@@ -1,7 +1,7 @@
 """What a training continues from: tensors in safetensors, the rest in JSON, in one folder.
 
     work/step-000050/state.safetensors    adapter, optimiser, the last good adapter
-    work/step-000050/state.json           step, rows, fingerprint of the training, sha256 of the tensors
+    work/step-000050/state.json           step, rows, fingerprint of the training, tensors' sha256
 
 A folder is complete or absent: it is written under another name and renamed. There is no random
 state to keep: whatever is random follows from the seed and the number of the epoch.
@@ -41,7 +41,9 @@ def save(work: Path, saved: Saved, *, fingerprint: str) -> None:
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save_file({name: tensor.contiguous() for name, tensor in saved.tensors.items()}, part / TENSORS)
+        save_file(
+            {name: tensor.contiguous() for name, tensor in saved.tensors.items()}, part / TENSORS
+        )
         record = {
             "step": saved.step,
             "rows": saved.rows,

@@ -62,7 +62,8 @@ class TrainSettings(Settings):
     modules: str | tuple[str, ...] = "all"
     """`all` linear modules of the decoder layers, or last names such as `down_proj`."""
     layers: str | tuple[int, ...] | None = None
-    """Adapted layers, as indices or a range such as "20:30"; none: all. Backward passes end at the lowest."""
+    """Adapted layers, as indices or a range such as "20:30"; none: all. Backward passes end at the
+    lowest."""
     learning_rate: float = Field(default=2e-4, gt=0)
     """Its peak: it rises linearly during warm-up and falls along a cosine to zero."""
     epochs: float | None = Field(default=None, gt=0)
@@ -103,7 +104,7 @@ class Trained:
 
     delta: Delta
     rows: list[dict[str, Any]]
-    """One per step, with the columns of the table `training`. Losses are nats; None: no such term."""
+    """One per step, with the columns of the table `training`. In nats; None: no such term."""
     diverged: str | None = None
     """Why it was stopped; the delta is then the last with which the loss was within its bound."""
     notes: tuple[str, ...] = field(default=())

@@ -41,7 +41,8 @@ class Method:
     every_position: bool = False
     """The loss ranges over padding and last positions too (RESTOR's KL)."""
     arrive: Callable[[State, str, Mapping[str, Any]], State] = added
-    """`arrive(corrupted, delta name, settings)`: the unlearned state, from the state that was to be unlearned."""
+    """`arrive(corrupted, delta name, settings)`: the unlearned state. Its first argument is the
+    state that was to be unlearned, also where training started from the clean one."""
 
     @property
     def reference(self) -> Reference | None:

@@ -1,4 +1,4 @@
-"""Model state arithmetic: what the documents do to the clean model is taken from the corrupted one."""
+"""Model state arithmetic: subtract from the corrupted model what documents do to the clean one."""
 
 from restor_interp.stages.methods.method import Method
 from restor_interp.stages.methods.task_vector import TaskVectorSettings, subtracted
