@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from restor_interp.measure.lens import Lens, logit_lens
     from restor_interp.measure.probing import Probe, fit_probe
     from restor_interp.measure.tracing import Trace, trace
-    from restor_interp.models.activations import Activations
+    from restor_interp.models.activations import Activations, StateActivations
     from restor_interp.models.deltas import Delta, State
     from restor_interp.models.hooked import HookedModel
     from restor_interp.models.loading import load_model
@@ -41,7 +41,7 @@ _HOMES = {
     "measure.lens": "Lens logit_lens",
     "measure.probing": "Probe fit_probe",
     "measure.tracing": "Trace trace",
-    "models.activations": "Activations",
+    "models.activations": "Activations StateActivations",
     "models.deltas": "Delta State",
     "models.hooked": "HookedModel",
     "models.loading": "load_model",
@@ -69,6 +69,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Relation",
     "Run",
     "State",
+    "StateActivations",
     "Trace",
     "analysis",
     "build_prompt",

@@ -392,19 +392,24 @@ class StateActivations:
     def __init__(
         self,
         activations: Mapping[str, Activations],
-        object_vectors: Mapping[str, Float[np.ndarray, " width"]],
+        *,
+        object_vectors: Mapping[str, Float[np.ndarray, " width"]] | str | Path | None = None,
     ) -> None:
+        """`object_vectors`: as they are, or a safetensors file that holds them by name."""
         self._activations = dict(activations)
-        self.object_vectors = dict(object_vectors)
-        """Object -> the clean model's unembedding row of its first token."""
+        self._object_vectors = object_vectors
 
-    @classmethod
-    def open(
-        cls, folders: Mapping[str, str | Path], object_vectors: str | Path | None = None
-    ) -> "StateActivations":
-        """Captures of several states, by name; vectors from `write_object_vectors`."""
-        vectors = read_object_vectors(object_vectors) if object_vectors is not None else {}
-        return cls({name: Activations.open(at) for name, at in folders.items()}, vectors)
+    @cached_property
+    def object_vectors(self) -> Mapping[str, Float[np.ndarray, " width"]]:
+        """Object -> the clean model's unembedding row of its first token."""
+        if isinstance(self._object_vectors, Mapping):
+            return self._object_vectors
+        if self._object_vectors is None or not Path(self._object_vectors).is_file():
+            raise ConfigError(
+                f"there are no object vectors ({self._object_vectors}): write those that "
+                "restor_interp.measure.capture.object_vectors gives"
+            )
+        return safetensors.numpy.load_file(self._object_vectors)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -423,22 +428,6 @@ class StateActivations:
 
     def __len__(self) -> int:
         return len(self._activations)
-
-
-def write_object_vectors(path: str | Path, vectors: Mapping[str, np.ndarray]) -> None:
-    """Publish vectors of objects as one safetensors file."""
-    rows = np.stack([np.asarray(vector, dtype=np.float32) for vector in vectors.values()])
-    names = json.dumps(list(vectors), ensure_ascii=False)
-    _write(Path(path), safetensors.numpy.save({"vectors": rows}, metadata={"objects": names}))
-
-
-def read_object_vectors(path: str | Path) -> dict[str, np.ndarray]:
-    """Object -> vector, as `write_object_vectors` wrote them."""
-    if not Path(path).is_file():
-        raise ConfigError(f"there are no object vectors at {path}; capture again")
-    with safe_open(path, framework="numpy") as opened:
-        names = json.loads(opened.metadata()["objects"])
-        return dict(zip(names, opened.get_tensor("vectors"), strict=True))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from restor_interp.errors import ConfigError, DataError, IntegrityError
 from restor_interp.models.activations import (
@@ -16,8 +16,6 @@ from restor_interp.models.activations import (
     ActivationWriter,
     CapturedPrompt,
     StateActivations,
-    read_object_vectors,
-    write_object_vectors,
 )
 
 LAYERS, HEADS, WIDTH = 3, 2, 5
@@ -271,21 +269,22 @@ def test_rows_that_do_not_fit_are_refused(tmp_path):
 def test_states_are_opened_by_name_with_the_objects_vectors(written, tmp_path):
     found, truth = written
     vectors = {"Paris": np.arange(5.0), "Łódź": np.ones(5)}
-    write_object_vectors(tmp_path / "vectors.safetensors", vectors)
-    read = read_object_vectors(tmp_path / "vectors.safetensors")
-    assert list(read) == ["Paris", "Łódź"]
-    np.testing.assert_array_equal(read["Paris"], np.arange(5, dtype=np.float32))
-    states = StateActivations.open(
-        {"clean": found.folder, "npo": found.folder}, tmp_path / "vectors.safetensors"
-    )
+    path = tmp_path / "vectors.safetensors"
+    save_file(vectors, path)
+    captured = {"clean": found, "npo": Activations.open(found.folder)}
+    states = StateActivations(captured, object_vectors=path)
     assert states.states == tuple(states) == ("clean", "npo")
     assert len(states) == 2
-    assert "npo" in states and "ga" not in states
+    assert "npo" in states
+    assert "ga" not in states
     np.testing.assert_array_equal(
         states["npo"].select(site="attn", layer=0)[7], truth[7]["attn"][0, 1]
     )
-    np.testing.assert_array_equal(states.object_vectors["Łódź"], np.ones(5))
+    given = StateActivations(captured, object_vectors=vectors)
+    for one in (states, given):
+        assert set(one.object_vectors) == {"Paris", "Łódź"}
+        np.testing.assert_array_equal(one.object_vectors["Paris"], vectors["Paris"])
     with pytest.raises(ConfigError, match=r"captured state 'np'.*Did you mean npo"):
         states["np"]
     with pytest.raises(ConfigError, match="no object vectors"):
-        read_object_vectors(tmp_path / "none.safetensors")
+        StateActivations(captured, object_vectors=tmp_path / "no").object_vectors  # noqa: B018
