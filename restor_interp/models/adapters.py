@@ -27,7 +27,7 @@ from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import Delta, LowRank
 from restor_interp.models.hooked import HookedModel
 
-NAME = "training"
+NAME = "delta"
 """PEFT's name of the adapter while it is attached."""
 
 
