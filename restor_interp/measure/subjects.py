@@ -44,7 +44,7 @@ def prompt_tokens(
     span = tokens.subject[0]
     if span is None:
         raise PromptError(f"the subject {prompt.subject!r} holds no token of its prompt")
-    ids = torch.cat([tokens.ids[0], torch.tensor(shared, dtype=tokens.ids.dtype)])
+    ids = torch.cat([tokens.ids[0], torch.tensor(shared, dtype=tokens.ids[0].dtype)])
     return ids.to(model.device), span
 
 

@@ -1,0 +1,191 @@
+"""The weights of one model in any state: pristine copies, and switching between states.
+
+Subtracting a delta does not give the bits back, so a matrix is always built anew: pristine copy
+plus deltas, in the order of their names. The same state then has the same bits, whatever came
+before it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from restor_interp.errors import ConfigError, ModelError, unknown_name
+from restor_interp.models.architectures import is_transposed
+from restor_interp.models.deltas import Delta, LowRank, State, Update
+
+Parts = tuple[tuple[str, float], ...]
+"""(delta, coefficient), in the order in which they are added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """A parameter, by the module that has it: wrappers rename modules and keep the objects."""
+
+    module: torch.nn.Module
+    attribute: str
+    transposed: bool
+
+    @property
+    def parameter(self) -> Tensor:
+        return getattr(self.module, self.attribute).data
+
+
+class Weights:
+    """Applies states to a model's parameters, in place."""
+
+    def __init__(self, hf_model: torch.nn.Module) -> None:
+        self._modules = dict(hf_model.named_modules())
+        self.names = [name for name, _ in hf_model.named_parameters(remove_duplicate=False)]
+        first: dict[int, str] = {}
+        self.tied: dict[str, str] = {}
+        """Parameter -> the one with which it shares its numbers, and which comes before it."""
+        for name, parameter in hf_model.named_parameters(remove_duplicate=False):
+            if (same := first.setdefault(id(parameter), name)) != name:
+                self.tied[name] = same
+        self.deltas: dict[str, Delta] = {}
+        self._places: dict[str, _Place] = {}
+        self._pristine: dict[str, Tensor] = {}
+        self._applied: dict[str, Parts | None] = {}
+        """Parts in each touched parameter now; None while it is being written."""
+        self._rounding: dict[str, tuple[float, float]] = {}
+        """Squared norms of what rounding changed, and of the change itself."""
+
+    def add(self, delta: Delta) -> None:
+        """Take a delta in; copies the clean numbers of what no delta touched before.
+
+        Raises `ConfigError` for a name that is taken, `ModelError` where it does not fit.
+        """
+        if delta.name in self.deltas:
+            if _same(delta, self.deltas[delta.name]):
+                return
+            raise ConfigError(
+                f"this model already has another delta {delta.name!r}: add yours under another "
+                f"name, delta.named('{delta.name}_2')"
+            )
+        places = {path: self._place(delta.name, path) for path in delta.updates}
+        for path, update in delta.updates.items():
+            _check(delta.name, path, update, places[path])
+        for path, place in places.items():
+            if path not in self._places:
+                self._places[path] = place
+                self._pristine[path] = place.parameter.clone()
+                self._applied[path] = ()
+        device = next(iter(places.values())).parameter.device if places else "cpu"
+        self.deltas[delta.name] = delta.to(device)
+
+    def switch(self, state: State) -> None:
+        """Write a state into the parameters that differ from it."""
+        for name in state.coefficients:
+            if name not in self.deltas:
+                raise unknown_name("delta", name, self.deltas)
+        used = [(n, c) for n, c in sorted(state.coefficients.items()) if c != 0]
+        with torch.no_grad():
+            for path in self._places:
+                parts = tuple((n, c) for n, c in used if path in self.deltas[n].updates)
+                if self._applied[path] != parts:
+                    self._applied[path] = None
+                    self._write(path, parts)
+                    self._applied[path] = parts
+
+    @property
+    def rounding_error(self) -> float:
+        """Norm of what rounding took from the present change, relative to it; 0 in fp32."""
+        lost = sum(lost for lost, _ in self._rounding.values())
+        change = sum(change for _, change in self._rounding.values())
+        return math.sqrt(lost / change) if change else 0.0
+
+    def clean(self, name: str) -> Tensor:
+        """The clean numbers of a parameter, called as in `named_parameters()`."""
+        path = name.removesuffix(".weight")
+        for known in (path, name):
+            if known in self._pristine:
+                return self._pristine[known]
+        module, _, attribute = name.rpartition(".")
+        return getattr(self._modules[module], attribute).data
+
+    def _write(self, path: str, parts: Parts) -> None:
+        place, pristine = self._places[path], self._pristine[path]
+        weight = place.parameter
+        self._rounding.pop(path, None)
+        if not parts:
+            weight.copy_(pristine)
+            return
+        exact = weight.dtype in (torch.float32, torch.float64)
+        total = weight if exact else torch.empty_like(weight, dtype=torch.float32)
+        base = pristine if exact else pristine.float()
+        for name, coefficient in parts:
+            _add(base, self.deltas[name].updates[path], coefficient, place.transposed, out=total)
+            base = total
+        if not exact:
+            weight.copy_(total)  # rounds, once
+            change = float((total - pristine).norm()) ** 2
+            self._rounding[path] = (float((total - weight).norm()) ** 2, change)
+
+    def _place(self, delta: str, path: str) -> _Place:
+        module, attribute = self._modules.get(path), "weight"
+        if module is None:
+            above, _, attribute = path.rpartition(".")
+            module = self._modules.get(above)
+        if module is None or not isinstance(getattr(module, attribute, None), torch.nn.Parameter):
+            candidates = [name.removesuffix(".weight") for name in self.names]
+            error = unknown_name("module with a weight", path, candidates[-40:])
+            raise ModelError(f"delta {delta!r} does not belong to this model: {error}")
+        full = f"{path}.weight" if module is self._modules.get(path) else path
+        if full in self.tied:
+            raise ModelError(
+                f"delta {delta!r} changes {path}, which in this model is the same matrix as "
+                f"{self.tied[full]}: reading and writing words would change together. If that is "
+                f"meant, change {self.tied[full].removesuffix('.weight')}"
+            )
+        return _Place(module=module, attribute=attribute, transposed=is_transposed(module))
+
+
+def _add(base: Tensor, update: Update, coefficient: float, transposed: bool, out: Tensor) -> None:
+    """out = base + coefficient · update; `out` may be `base`."""
+    if isinstance(update, Tensor):
+        torch.add(base, update.to(out.dtype), alpha=coefficient, out=out)
+        return
+    a, b = update.a.to(out.dtype), update.b.to(out.dtype)
+    left, right = (a.T, b.T) if transposed else (b, a)
+    torch.addmm(base, left, right, alpha=coefficient * update.scale, out=out)
+
+
+def _check(delta: str, path: str, update: Update, place: _Place) -> None:
+    wanted = tuple(place.parameter.shape)
+    if isinstance(update, Tensor):
+        shape, tensors = tuple(update.shape), [update]
+    else:
+        shape, tensors = (update.b.shape[0], update.a.shape[1]), [update.a, update.b]
+        if isinstance(place.module, torch.nn.Embedding):
+            raise ModelError(
+                f"delta {delta!r} changes the embeddings {path} by a low-rank product; give the "
+                "change as a whole matrix"
+            )
+        shape = shape[::-1] if place.transposed else shape
+    if shape != wanted:
+        raise ModelError(
+            f"delta {delta!r} changes {path} by a matrix of {list(shape)}, and its weight has "
+            f"{list(wanted)}: it belongs to another model"
+        )
+    if not all(torch.isfinite(tensor).all() for tensor in tensors):
+        raise ModelError(f"delta {delta!r} holds infinite or undefined numbers in {path}")
+
+
+def _same(one: Delta, other: Delta) -> bool:
+    """Whether two deltas hold the same numbers."""
+    return one.updates.keys() == other.updates.keys() and all(
+        _same_update(update, other.updates[path]) for path, update in one.updates.items()
+    )
+
+
+def _same_update(one: Update, other: Update) -> bool:
+    if isinstance(one, LowRank) and isinstance(other, LowRank):
+        factors = ((one.a, other.a), (one.b, other.b))
+        return one.scale == other.scale and all(
+            x.shape == y.shape and torch.equal(x.to(y), y) for x, y in factors
+        )
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one.to(other), other)
+    return False
