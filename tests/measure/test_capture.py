@@ -307,12 +307,19 @@ def test_what_waits_in_memory_does_not_grow_with_the_number_of_prompts(
         lambda *arguments, **keywords: Watched(*arguments, **keywords, shard_bytes=2**16),
     )
     model = models["llama"]
-    with model.hooks([("blocks.0.hook_resid_pre", lambda v, hook: batches.append(len(v)))]):
+    with model.hooks(
+        [
+            (
+                "blocks.0.hook_resid_pre",
+                lambda v, hook: batches.append(v.shape[:2].numel() * (len(v) > 1)),
+            )
+        ]
+    ):
         capture(model, PROMPTS * 40, tmp_path, max_tokens_per_batch=64)
     written = sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
     assert written > 15 * 2**16
     assert max(held) < 2**16
-    assert max(batches) <= 8
+    assert 32 < max(batches) <= 64
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
