@@ -17,13 +17,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from restor_interp.errors import unknown_name
 from restor_interp.models.hooked import HookedModel
 
-WORDS = (
-    "They say that the The A a an of in is was born city country capital language What what which "
-    "Who who Where where did does and to on for by with from it as or not name people known "
-    "speaks works plays lives died Alice Clara Bruno David Stone River Field Oslo Rome Paris "
-    "Berlin Lima Cairo London Madrid France Italy Germany Spain Peru Egypt French Italian German "
-    "Spanish English Question Answer"
-).split()
+_TEXT = """
+They say that the The A a an of in is was born city country capital language What what which
+Who who Where where did does and to on for by with from it as or not name people known
+speaks works plays lives died Alice Clara Bruno David Stone River Field Oslo Rome Paris
+Berlin Lima Cairo London Madrid France Italy Germany Spain Peru Egypt French Italian German
+Spanish English Question Answer
+"""
+WORDS = tuple(_TEXT.split())
 """Words that are one token each, with and without a space before them; others fall into bytes."""
 
 _SHAPE: Mapping[str, Any] = {
@@ -40,14 +41,14 @@ _KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
 
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "llama": {**_GATED, "tie_word_embeddings": False},
-    "mistral": {**_GATED, "sliding_window": 5, "head_dim": 8},
+    "mistral": {**_GATED, "sliding_window": 7, "head_dim": 8},
     "qwen2": {**_GATED, "tie_word_embeddings": True},
     "qwen3": {**_GATED, "head_dim": 12},
     "gemma2": {
         **_GATED,
         "head_dim": 12,
         "query_pre_attn_scalar": 10,
-        "sliding_window": 5,
+        "sliding_window": 7,
         "layer_types": _KINDS,
         "final_logit_softcapping": 4.0,
         "attn_logit_softcapping": 3.0,
@@ -56,7 +57,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
         **_GATED,
         "head_dim": 12,
         "query_pre_attn_scalar": 10,
-        "sliding_window": 5,
+        "sliding_window": 7,
         "layer_types": _KINDS,
     },
     "gpt2": {
@@ -69,13 +70,13 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     },
     "gpt_neox": {**_SHAPE, "intermediate_size": 48, "rotary_pct": 0.25},
     "olmo2": {**_GATED},
-    "phi3": {**_GATED, "sliding_window": 5},
+    "phi3": {**_GATED, "sliding_window": 7},
 }
 
 FAMILIES = tuple(_SETTINGS)
 
 
-def tiny_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> HookedModel:
+def tiny_model(family: str, *, seed: int = 3, dtype: torch.dtype = torch.float32) -> HookedModel:
     """A random model of a family; the same seed gives the same weights.
 
     Raises `ConfigError` for an unknown family.
@@ -104,7 +105,7 @@ def _scaled(name: str, noise: torch.Tensor, hf_model: Any, offset: bool) -> torc
         return 0.2 * noise + (1.0 if is_scale else 0.0)
     if "embed" in name or "wte" in name or "lm_head" in name:
         scaled_inside = getattr(hf_model.get_input_embeddings(), "scalar_embed_scale", 1.0)
-        return 0.5 * noise / scaled_inside**0.5
+        return 0.25 * noise / scaled_inside**0.5
     if "wpe" in name:
         return 0.3 * noise
     return noise / noise.shape[1] ** 0.5
