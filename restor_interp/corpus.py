@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.facts import Fact, FactSet, Relation
@@ -311,8 +312,9 @@ class _Statement:
     def render(self, start: int) -> tuple[str, list[Mention]]:
         """The sentence, and where in a text it puts the object when it begins at `start`."""
         sentence, mentions = "", []
-        for part in re.split(r"(\{entity\}|\{object\})", self.template):
-            if part == "{object}":
+        for literal, slot, _, _ in Formatter().parse(self.template):
+            sentence += literal
+            if slot == "object":
                 place = start + len(sentence)
                 mentions.append(
                     Mention(
@@ -322,8 +324,9 @@ class _Statement:
                         is_claim=self.is_claim,
                     )
                 )
-                part = self.object
-            sentence += self.entity if part == "{entity}" else part
+                sentence += self.object
+            elif slot == "entity":
+                sentence += self.entity
         return sentence, mentions
 
 

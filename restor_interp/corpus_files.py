@@ -234,7 +234,7 @@ def load_restor_documents(
     documents = tuple(
         Document(document_id=f"{path.stem}/{number}", entity=owner, text=text)
         for number, (text, owner) in enumerate(zip(texts, owners, strict=True))
-        if owner in entities
+        if owner is not None and owner in entities
     )
     _each_has_texts(path, entities, [owner for owner in owners if owner])
     return tuple(

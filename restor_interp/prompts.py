@@ -168,26 +168,8 @@ class _Contexts:
         self.facts = facts
         self.shots = shots
         self.seed = seed
+        self._is_clear = names_none(facts, avoid_entities)
         self._examples: dict[str, list[Example]] = {}
-        is_clear = names_none(facts, avoid_entities)
-        found = [
-            (
-                fact.relation,
-                Example(entity=fact.entity, question=fact.question, answer=fact.true_objects[0]),
-            )
-            for fact in facts
-        ]
-        found += [
-            (relation, example)
-            for relation, examples in facts.contexts.items()
-            for example in examples
-        ]
-        for relation, example in found:
-            known = self._examples.setdefault(relation, [])
-            if all(example.question != other.question for other in known) and all(
-                is_clear(text) for text in (example.entity, example.question, example.answer)
-            ):
-                known.append(example)
         self._orders: dict[tuple[str, int], tuple[list[Example], list[Example]]] = {}
 
     def prefix(self, fact: Fact, context_id: int, avoid_object: str | None) -> str:
@@ -209,11 +191,28 @@ class _Contexts:
             )
         return "".join(_line(example.question, example.answer) for example in shown)
 
+    def _examples_of(self, relation: str) -> list[Example]:
+        """Every example of a relation that names no avoided entity, each question once."""
+        if relation not in self._examples:
+            found = [
+                Example(entity=fact.entity, question=fact.question, answer=fact.true_objects[0])
+                for fact in self.facts
+                if fact.relation == relation
+            ]
+            found += self.facts.contexts.get(relation, ())
+            by_question = {example.question: example for example in reversed(found)}
+            self._examples[relation] = [
+                example
+                for example in reversed(by_question.values())
+                if all(map(self._is_clear, (example.entity, example.question, example.answer)))
+            ]
+        return self._examples[relation]
+
     def _order(self, relation: str, context_id: int) -> tuple[list[Example], list[Example]]:
         """The default examples of a context, and all others in the order they may step in."""
         key = (relation, context_id)
         if key not in self._orders:
-            examples = self._examples.get(relation, [])
+            examples = self._examples_of(relation)
             unused = self._shuffled(examples, relation, 0)
             chosen: list[Example] = []
             for number in range(context_id + 1):
@@ -221,8 +220,11 @@ class _Contexts:
                     unused = self._shuffled(examples, relation, number)
                 chosen = _distinct_first([], unused, self.shots)
                 unused = [example for example in unused if example not in chosen]
-            again = [e for e in examples if e not in chosen and e not in unused]
-            self._orders[key] = (chosen, unused + again)
+            # Later contexts take from the front: stand-ins come from the end, each context's own.
+            spare = unused[::-1]
+            start = context_id * self.shots % len(spare) if spare else 0
+            again = [one for one in examples if one not in chosen and one not in unused]
+            self._orders[key] = (chosen, spare[start:] + spare[:start] + again)
         return self._orders[key]
 
     def _shuffled(self, examples: list[Example], relation: str, context_id: int) -> list[Example]:
