@@ -156,7 +156,7 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
     marks = _marks(panel, low, high)
     width = 90 + 6 * longest + max(len(columns) * (20 if plot.tokens else 6), 160)
     if plot.written:
-        width = 90 + 6 * longest + 46 * len(columns)
+        width = 90 + 6 * longest + 64 * len(columns)
     return Drawing(
         name=panel.name,
         figure={"data": [heat, *marks], "layout": layout},
@@ -333,7 +333,6 @@ def _bars(plot: Bars) -> Drawing:
                 "insidetextanchor": "middle",
                 "textangle": 0,
                 "insidetextfont": {"color": ink_on(sign.colour), "size": 12},
-                "constraintext": "none",
                 "marker": {"color": sign.colour, "line": {"width": 1, "color": "#ffffff"}},
                 "hovertemplate": "%{customdata}<br>%{fullData.name}: <b>%{x}</b><extra></extra>",
             }

@@ -48,8 +48,8 @@ def probability(value: float) -> str:
         return NOT_A_NUMBER
     if value == 0 or value >= 0.001:
         return plain(value, 3)
-    exponent = math.floor(math.log10(value))
-    return f"{value / 10**exponent:.0f}e−{-exponent}"
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit}e−{-int(exponent)}"
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:

@@ -75,7 +75,7 @@ def state_table(run: RunResults) -> Table:
     some = fate_counts(run, with_fates[0]) if with_fates else None
     lost = f"Of {plural(some.lost, 'lost fact')}" if some else "Of lost facts"
     survived = f"Of {some.survived} that survived" if some else "Of those that survived"
-    says = "Answers right, %"
+    says = "Answers right"
     columns = [
         Column("State"),
         Column("p(false)", help="geometric mean probability of the planted falsehoods"),
@@ -228,7 +228,7 @@ def entity_table(run: RunResults) -> Table:
         Column("Corrupted"),
         Column("Facts"),
         Column("Lost", help="known, not guessable, right when clean, wrong when corrupted"),
-        *(Column(state, group="Answers right, %") for state in shown),
+        *(Column(state, group="Answers right") for state in shown),
         *(Column(state, group="Fates; sorted by share restored") for state in states),
     ]
     rows = []

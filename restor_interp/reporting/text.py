@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from restor_interp.reporting.characters import one_line, shorten, visible
 from restor_interp.reporting.figures import note_on
-from restor_interp.reporting.formats import cell_text, mark_sign, plain, signed
+from restor_interp.reporting.formats import NOT_A_NUMBER, cell_text, mark_sign, plain, signed
 from restor_interp.reporting.parts import (
     Bars,
     Callout,
@@ -95,7 +95,7 @@ def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
                 rows = [
                     [
                         plot.x_labels[int(x)] if plot.x_labels else f"{x:g}",
-                        *(f"{line.get(x, math.nan):.3g}" for line in lines),
+                        *(_point(line.get(x)) for line in lines),
                     ]
                     for x in xs
                 ]
@@ -109,6 +109,13 @@ def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
             yield from _grid(["", *(mark_sign(name).word for name, _ in plot.segments)], rows)
     if not isinstance(plot, Bars) and (note := note_on(plot.flaws())):
         yield note
+
+
+def _point(value: float | None) -> str:
+    """A line's value at some x; empty where the line has none."""
+    if value is None:
+        return ""
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOT_A_NUMBER
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

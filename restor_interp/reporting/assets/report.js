@@ -279,4 +279,4 @@ addEventListener("keydown", (event) => {
   }
 });
 
-addEventListener("beforeprint", () => canvases.filter((canvas) => canvas.offsetParent).forEach(drawPlot));
+addEventListener("beforeprint", () => canvases.filter((canvas) => canvas.checkVisibility()).forEach(drawPlot));

@@ -1,0 +1,80 @@
+"""The made-up run, the two gallery reports, a site on the disk, and a browser to look at it."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import restor_interp
+from restor_interp.definitions import load_definitions
+from restor_interp.reporting.html import write_site
+
+_HERE = Path(__file__).parent
+_CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+def _load(path):
+    spec = importlib.util.spec_from_file_location(f"_reporting_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+synthetic_run = _load(_HERE / "synthetic.py").synthetic_run
+
+
+@pytest.fixture(scope="session")
+def run_results():
+    return synthetic_run()
+
+
+@pytest.fixture(scope="session")
+def make_run():
+    return synthetic_run
+
+
+@pytest.fixture(scope="session")
+def reports():
+    """The gallery's reports by name."""
+    folder = Path(restor_interp.__file__).parent.parent / "reports"
+    return {definition.name: definition for definition in load_definitions(folder)}
+
+
+@pytest.fixture(scope="session")
+def make_documents(reports):
+    """run -> (first page, entity -> page)."""
+
+    def make(run, entities=None):
+        names = run.entities if entities is None else entities
+        pages = {name: reports["entity"].run(run.entity(name)) for name in names}
+        return reports["overview"].run(run), pages
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, run_results, make_documents):
+    """The whole made-up run as a site; the path of its first page."""
+    index, pages = make_documents(run_results)
+    return write_site(index, pages, tmp_path_factory.mktemp("site") / "report")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium. Without one a test is skipped, in CI it fails."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    with sync_api.sync_playwright() as playwright:
+        if found is None and not Path(playwright.chromium.executable_path).is_file():
+            message = f"no Chromium: none of {', '.join(_CHROMIUMS)}, nor playwright's own"
+            if os.environ.get("CI"):
+                pytest.fail(f"{message}; a browser test may not be skipped in CI")
+            pytest.skip(message)
+        running = playwright.chromium.launch(executable_path=found)
+        yield running
+        running.close()

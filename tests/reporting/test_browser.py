@@ -1,0 +1,304 @@
+"""The site in a real browser, opened from the disk: nothing runs, nothing is fetched, all works."""
+
+import json
+import time
+
+import pytest
+
+from restor_interp.reporting.characters import file_stem
+from restor_interp.reporting.html import write_site
+from restor_interp.reporting.parts import Document
+
+pytestmark = pytest.mark.browser
+
+PAYLOADS = (
+    "<script>window.PWN=1</script>",
+    "</script><script>window.PWN=2</script>",
+    "<img src=x onerror=window.PWN=3>",
+    "<svg onload=window.PWN=4>",
+    "\"><iframe srcdoc='<script>parent.PWN=5</script>'>",
+    "' onmouseover='window.PWN=6",
+    '<a href="javascript:window.PWN=7">click</a>',
+    "javascript:window.PWN=8",
+    "%{customdata} %{x} %{fullData.name}",
+    "{{7*7}} {% raw %} ${7*7}",
+    "\u202egnp.exe\u2066",
+    "<!--", "]]>", "</title>", "</style>", "\\u003cscript\\u003e", "&lt;b&gt;",
+    "../../etc/passwd", "a/b", "CON", "\u2028\u2029\x00\x1b[31m",
+)  # fmt: skip
+"""What strangers may write into names, questions, answers, tokens and settings."""
+
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+
+
+class Visit:
+    """A page of the site and everything suspicious that happened on it."""
+
+    def __init__(self, context, path):
+        self.page = context.new_page()
+        self.requests, self.errors, self.dialogs = [], [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: self.errors.append(message.text) if message.type == "error" else None,
+        )
+        self.page.on(
+            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
+        )
+        self.page.add_init_script(WATCH)
+        self.page.goto(path.as_uri())
+
+    def until(self, expression, argument=None):
+        """Wait until a JavaScript expression holds (the page's policy forbids playwright's own)."""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(expression, argument):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.05)
+
+    def draw(self, selector):
+        """Scroll along the plots that match and are unfolded, until each of them is drawn."""
+        self.until(
+            """(selector) => {
+              const found = [...document.querySelectorAll(selector)];
+              const all = found.filter((canvas) => canvas.checkVisibility());
+              const next = all.find((canvas) => !canvas.dataset.drawn);
+              if (next) next.scrollIntoView({ behavior: "instant", block: "center" });
+              return all.length && !next;
+            }""",
+            selector,
+        )
+        return self.page.locator(selector)
+
+    def assert_quiet(self, folder):
+        assert [url for url in self.requests if not url.startswith(folder.as_uri())] == []
+        assert (self.errors, self.dialogs) == ([], [])
+        assert self.page.evaluate("window.violations") == []
+        assert self.page.evaluate("window.PWN") is None
+
+
+@pytest.fixture(scope="module")
+def visit(browser):
+    contexts = []
+
+    def make(path, **options):
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        return Visit(context, path)
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def entity_page(site):
+    return site.parent / f"e/{file_stem('Aaron Burr')}.html"
+
+
+@pytest.fixture(scope="module")
+def entity(visit, entity_page):
+    """A page that several tests look at; its first fact's plots are drawn."""
+    seen = visit(entity_page)
+    seen.draw("#s3 details[open] .canvas")
+    return seen
+
+
+def cells(page, table, column):
+    return page.locator(f"{table} tbody tr:not([hidden]) td:nth-child({column})").all_inner_texts()
+
+
+def hover_text(canvas, across, down):
+    """What is shown where the pointer stands on a plot; both places as shares of its area."""
+    area = canvas.locator(".nsewdrag").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    area.hover(position={"x": box["width"] * across, "y": box["height"] * down})
+    canvas.locator(".hoverlayer text").first.wait_for(timeout=10_000)
+    return canvas.locator(".hoverlayer").first.text_content()
+
+
+def test_pages_open_from_the_disk_without_any_request_elsewhere(visit, site, entity):
+    index = visit(site)
+    index.draw("#s1 .canvas")
+    for seen in (index, entity):
+        seen.assert_quiet(site.parent)
+        assert len([url for url in seen.requests if "plotly-" in url]) == 1
+
+
+def test_plots_are_drawn_only_when_they_come_near(visit, entity_page):
+    seen = visit(entity_page)
+    seen.page.wait_for_timeout(300)
+    assert seen.page.locator(".canvas[data-drawn]").count() == 0
+    seen.draw("#s2 .canvas")
+    assert (
+        seen.page.locator(".canvas[data-drawn]").count() < 8 < seen.page.locator(".canvas").count()
+    )
+
+
+def test_repeated_tokens_keep_their_columns_and_cells_stay_sharp(entity):
+    canvas = entity.page.locator("#s3 .canvas").first
+    ticks = canvas.locator(".xtick text").all_text_contents()
+    assert ticks[-4:] == ["↵", "·the", "·the", "·the"] and len(ticks) == 12
+    picture = canvas.locator(".heatmaplayer image").first
+    assert picture.evaluate("(image) => getComputedStyle(image).imageRendering") == "pixelated"
+
+
+def test_hover_names_the_cell(entity):
+    text = hover_text(entity.page.locator("#s3 .canvas").first, 6.5 / 12, 0.99)
+    assert "layer 0" in text and "token ·Burr" in text
+    assert "prob with this state restored" in text
+
+
+def test_tables_sort_by_value_and_filter(visit, site):
+    page = visit(site).page
+    header = page.locator("#s1 th", has_text="p(false)")
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    values = [float(text.split()[0]) for text in cells(page, "#s1 table", 2)]
+    assert values == sorted(values)
+    header.locator("button").click()
+    assert cells(page, "#s1 table", 1)[0] == "corrupted"
+    page.locator("#s1 th", has_text="restored").locator("button").click()
+    assert cells(page, "#s1 table", 1)[-1] == "clean"  # a missing value stays last
+
+    page.keyboard.press("/")
+    page.keyboard.type("kak")
+    assert cells(page, "#s2 table", 1) == ["Kaká"]
+    assert page.locator("#s2 output").inner_text() == "1 of 16 rows"
+    page.locator("#s2 input").fill("")
+    assert len(cells(page, "#s2 table", 1)) == 16
+
+
+def test_entities_link_to_their_pages_and_pages_to_each_other(visit, site):
+    page = visit(site).page
+    heading = page.locator("h1")
+    page.locator("#s2 a", has_text="Kaká").click()
+    assert heading.inner_text() == "Kaká"
+    with page.expect_navigation():
+        page.keyboard.press("]")
+    assert heading.inner_text().startswith("Prince Carl Philip")
+    with page.expect_navigation():
+        page.keyboard.press("[")
+    assert heading.inner_text() == "Kaká"
+    page.locator("header .home").click()
+    assert heading.inner_text() == "Run demo"
+
+
+def test_a_question_leads_inside_the_model(visit, entity_page):
+    seen = visit(entity_page)
+    seen.page.locator("#s1 tbody a").nth(2).click()
+    target = seen.page.evaluate("location.hash")
+    seen.until("(target) => document.querySelector(target).open", target)
+    assert "nationality" in seen.page.locator(f"{target} > summary").inner_text()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_numbers_of_a_plot_are_its_data(entity, place):
+    figure = entity.page.locator("#s2 figure").nth(place)
+    figure.locator(".numbers > summary").click()
+    figure.locator(".numbers tbody tr").first.wait_for()
+    rows = [row.locator("th, td").all_inner_texts() for row in figure.locator("tbody tr").all()]
+    data = json.loads(figure.locator("script").first.text_content())
+    trace = next(trace for trace in data["data"] if trace.get("meta") != "band")
+    if trace["type"] == "heatmap":
+        assert [row[0] for row in rows] == data["names"]["y"][::-1]
+        written = [[float(text.replace("−", "-")) for text in row[1:]] for row in rows]
+        assert written == trace["z"][::-1]
+    else:
+        assert [row[0] for row in rows] == data["names"]["x"]
+        assert [float(row[1].replace("−", "-")) for row in rows] == trace["y"]
+
+
+def test_legend_buttons_hide_a_line_in_every_panel(entity):
+    figure = entity.page.locator("#s3 figure", has_text="What each layer would answer").first
+    lines = figure.locator(".scatterlayer .trace")
+    assert lines.count() == 18
+    button = figure.locator("[data-line]", has_text="false object")
+    for pressed, shown in (("false", 9), ("true", 18)):
+        button.click()
+        assert button.get_attribute("aria-pressed") == pressed
+        deadline = time.monotonic() + 20
+        while lines.count() != shown:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_dark_mode_changes_paper_and_plots(entity):
+    def colours():
+        return entity.page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor,"
+            " getComputedStyle(document.querySelector('#s3 .xtick text')).fill]"
+        )
+
+    light = colours()
+    entity.page.locator("#theme").click()
+    entity.until(
+        "(old) => getComputedStyle(document.querySelector('#s3 .xtick text')).fill !== old",
+        light[1],
+    )
+    assert (light[0], colours()[0]) == ("rgb(255, 255, 255)", "rgb(18, 18, 18)")
+    entity.page.locator("#theme").click()
+
+
+def test_without_scripts_everything_but_plots_can_be_read(visit, entity_page):
+    page = visit(entity_page, java_script_enabled=False).page
+    assert "Corruption took" in page.locator(".verdict").inner_text()
+    assert page.locator("#s1 tbody tr").count() == 8
+    assert page.locator(".tools").is_hidden() and page.locator("#theme").is_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(visit, site, entity_page, scheme):
+    path = {"light": site, "dark": entity_page}[scheme]
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "color_scheme": scheme}
+    seen = visit(path, **phone)
+    seen.draw("#s1 .canvas, #s2 .canvas")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert seen.page.locator(".modebar:visible").count() == 0
+
+
+def test_hostile_texts_run_nothing_in_any_place(visit, make_run, make_documents, tmp_path):
+    hostile = " ".join(PAYLOADS) + "x" * 500
+    run = make_run(hostile=hostile)
+    index = write_site(*make_documents(run, run.entities[:2]), tmp_path / "report")
+    paths = [index, *sorted((tmp_path / "report/e").iterdir())]
+    assert len(paths) == 3
+    for path in paths:
+        seen = visit(path)
+        if path == index:
+            seen.draw("#s1 .canvas")
+        else:
+            seen.draw("#s2 .canvas, #s3 .panel:first-child > .canvas")
+        seen.page.evaluate(
+            "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
+        )
+        for canvas in seen.page.locator(".canvas[data-drawn]").all()[:4]:
+            canvas.hover(force=True)
+        seen.assert_quiet(tmp_path / "report")
+        assert seen.page.locator("img, iframe, .canvas a, a[href^=javascript]").count() == 0
+        text = seen.page.locator("body").inner_text()
+        assert "<script>window.PWN=1</script>" in text and "⟨U+202E⟩" in text
+        assert "{{7*7}}" in text and "\u202e" not in text and "\u2066" not in text
+
+
+@pytest.mark.parametrize("payload", ["%{z}{{1}}", "<a href='javascript:1'>y</a>"])
+def test_hostile_tokens_are_labels_and_hover_text(
+    visit, make_run, make_documents, tmp_path, payload
+):
+    run = make_run(hostile=payload)
+    name = run.entities[0]
+    _, pages = make_documents(run, [name])
+    write_site(Document("Run"), pages, tmp_path / "report")
+    seen = visit(tmp_path / f"report/e/{file_stem(name)}.html")
+    canvas = seen.draw(
+        "#s3 details[open] > figure:first-of-type .panel:first-child > .canvas"
+    ).first
+    shown = ("·the" + payload.replace(" ", "·"))[:23]
+    assert canvas.locator(".xtick text").all_text_contents()[-1].startswith(shown)
+    assert shown in hover_text(canvas, 0.98, 0.8)
+    assert canvas.locator("a").count() == 0
