@@ -172,7 +172,7 @@ def sign_flip(effects: ArrayLike, *, seed: int = 0) -> float:
     return float(np.mean(sums >= abs(found.sum()) - 1e-9 * np.abs(found).sum()))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _signs(n: int, seed: int) -> Float[np.ndarray, "pattern entity"]:
     """Patterns of +1 and -1, the first all +1; every one up to `MAX_ENUMERATED`, else drawn."""
     if n <= MAX_ENUMERATED:
@@ -233,9 +233,11 @@ def recovered_fraction(
             f"only {n_lost} facts were lost; {MIN_LOST} are needed", n_facts=n, n_entities=groups
         )
     gap = entity_mean((before - after)[complete], names, level=level)
-    if not gap.low > MIN_GAP:
+    # without any spread over entities the gap is its own lower bound
+    lower = gap.value if np.isnan(gap.low) and groups > 1 else gap.low
+    if not lower > MIN_GAP:
         return missing(
-            f"clean minus corrupted is {gap.value:.3f}, its lower bound {gap.low:.3f} not above "
+            f"clean minus corrupted is {gap.value:.3f}, its lower bound {lower:.3f} not above "
             f"{MIN_GAP}",
             n_facts=n,
             n_entities=groups,

@@ -1,0 +1,168 @@
+"""The tables that join all measurements: what the clean model knows, fates, and the summary."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from restor_interp.explain.fate import fate_of
+from restor_interp.explain.observed import (
+    NOT_ASKED,
+    Answered,
+    answered,
+    lookup,
+    margins_by_state,
+    object_logprobs,
+    states_of,
+)
+from restor_interp.explain.summary import summary_rows
+from restor_interp.measure.margins import Margin, SpecificRule, is_known, is_known_specific
+
+__all__ = ["facts_with_knowledge", "fate_rows", "summary_rows"]
+
+MIN_CLEAN_MARGIN = 1.0
+"""Nats of clean margin that r_out = m_S / m_clean needs: a ratio to less says nothing."""
+
+
+def facts_with_knowledge(
+    facts: pd.DataFrame,
+    answers: pd.DataFrame,
+    margins: pd.DataFrame,
+    *,
+    rule: SpecificRule | None = None,
+) -> pd.DataFrame:
+    """The table of facts with `known`, `known_specific` and the clean `margin` (nats).
+
+    `known`: the clean model answers it in most contexts; NA where it was not asked.
+    `known_specific`: and knows it about this very entity (`SpecificRule`; margins of several
+    contexts are pooled). A fact without substitutes is not known to be specific; NA where a known
+    fact has no margin row at all.
+    """
+    asked = answered(answers[answers["state"] == "clean"])
+    clean = margins[margins["state"] == "clean"]
+    pooled = {fact_id: _pooled(rows) for fact_id, rows in clean.groupby("fact_id", sort=False)}
+    known, specific, nats = [], [], []
+    for fact_id in facts["fact_id"]:
+        outcomes = asked.get((fact_id, "clean"), NOT_ASKED).outcomes
+        margin = pooled.get(fact_id)
+        is_it = is_known(outcomes) if outcomes else None
+        known.append(is_it)
+        if margin is None:
+            specific.append(None if is_it else is_it)
+        else:
+            specific.append(is_known_specific(outcomes, margin, rule=rule) if outcomes else None)
+        nats.append(math.nan if margin is None else margin.margin)
+    return facts.assign(
+        known=pd.array(known, dtype="boolean"),
+        known_specific=pd.array(specific, dtype="boolean"),
+        margin=np.array(nats, dtype=float),
+    )
+
+
+def _pooled(rows: pd.DataFrame) -> Margin:
+    """One margin out of those of several contexts: means of log-probabilities, counts added."""
+    rows = rows[rows["margin"].notna()]
+    if not len(rows):
+        return Margin(
+            own_logprob=math.nan, substitute_logprobs=(), own_leads=False, n_substitutes_led=0
+        )
+    number = int(rows["n_substitutes"].sum())
+    return Margin(
+        own_logprob=float(rows["own_logprob"].mean()),
+        substitute_logprobs=(float(rows["substitute_logprob"].mean()),) * number,
+        own_leads=True,
+        n_substitutes_led=int(rows["n_substitutes_led"].sum()),
+    )
+
+
+# ---- fates
+
+
+def fate_rows(
+    facts: pd.DataFrame, answers: pd.DataFrame, margins: pd.DataFrame, choices: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """One row per fact and state, except the clean one, for the table `fates`.
+
+    Outcomes are those of most contexts, a tie goes to the earliest. `mechanism` is left to later
+    measurements. Where a fact was not measured, `fate` is None and `reason` says why.
+    """
+    asked = answered(answers)
+    nats = lookup(margins_by_state(margins))
+    objects = {name: lookup(object_logprobs(choices, name)) for name in ("true", "false")}
+    states = [state for state in states_of(answers) if state != "clean"]
+    return [
+        _fate_row(fact_id, state, asked, nats, objects)
+        for fact_id in facts["fact_id"]
+        for state in states
+    ]
+
+
+def _fate_row(
+    fact_id: str,
+    state: str,
+    asked: Mapping[tuple[str, str], Answered],
+    nats: Mapping[tuple[str, str], float],
+    objects: Mapping[str, Mapping[tuple[str, str], float]],
+) -> dict[str, Any]:
+    names = ("clean", "corrupted", state)
+    found = [asked.get((fact_id, name), NOT_ASKED) for name in names]
+    margin, margin_clean = (nats.get((fact_id, name), math.nan) for name in (state, "clean"))
+    r_out = margin / margin_clean if margin_clean >= MIN_CLEAN_MARGIN else math.nan
+    row: dict[str, Any] = {
+        "fact_id": fact_id,
+        "state": state,
+        "fate": None,
+        "mechanism": None,
+        "flags": "",
+        "margin": _or_none(margin),
+        "r_subject": None,
+        "r_mid": None,
+        "r_out": _or_none(r_out),
+        "rds": None,
+        "evidence": "",
+        "reason": None,
+    }
+    clean, corrupted, now = (one.outcome for one in found)
+    if clean is None or corrupted is None or now is None:
+        name, one = next(pair for pair in zip(names, found, strict=True) if not len(pair[1]))
+        return row | {"reason": f"{name}: {one.reason}"}
+    fate = fate_of(clean, corrupted, now, margin=margin, margin_clean=margin_clean)
+    told = [
+        _told_answers(dict(zip(names, found, strict=True))),
+        _told_margin(margin, margin_clean),
+        *(
+            _told_object(
+                category, [found.get((fact_id, name), math.nan) for name in dict.fromkeys(names)]
+            )
+            for category, found in objects.items()
+        ),
+    ]
+    return row | {"fate": fate, "evidence": "; ".join(text for text in told if text) + "."}
+
+
+def _told_answers(found: Mapping[str, Answered]) -> str:
+    told = []
+    for name, one in found.items():
+        false = f" ({one.count('false')} false)" if one.count("false") else ""
+        told.append(f"{name} {one.count('true')} of {len(one)}{false}")
+    return f"Right: {', '.join(told)}"
+
+
+def _told_margin(margin: float, margin_clean: float) -> str:
+    if math.isnan(margin_clean):
+        return "margin not measured"
+    if math.isnan(margin):
+        return f"margin {margin_clean:.2f} nats when clean, not measured here"
+    return f"margin {margin:.2f} of {margin_clean:.2f} nats"
+
+
+def _told_object(category: str, logprobs: list[float]) -> str:
+    if any(math.isnan(value) for value in logprobs):
+        return ""
+    return f"log p({category}) {' → '.join(f'{value:.2f}' for value in logprobs)}"
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
