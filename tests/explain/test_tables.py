@@ -17,7 +17,7 @@ from restor_interp.explain.summary import HELD_OUT, SAME_CONTEXT, TOO_FEW
 from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summary_rows
 from restor_interp.reporting.counts import answers_by_fact, fate_counts, object_scores
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.run_sections import summary_number
+from restor_interp.reporting.states import summary_number
 from restor_interp.store import table_frame
 
 WORDS = {"t": "true", "f": "false", "o": "other", "-": None}
@@ -247,8 +247,7 @@ def test_a_fact_that_was_not_measured_is_a_row_with_a_reason():
 def test_the_summary_counts_what_was_planted(told):
     table_frame("summary", told)
     npo = {
-        row.metric: row
-        for row in told.query("state == 'npo' and role == 'direct'").itertuples()
+        row.metric: row for row in told.query("state == 'npo' and role == 'direct'").itertuples()
     }
     counts = {name: npo[f"n_{name}"].value for name in ("known_specific", "lost", "survived")}
     assert counts == {"known_specific": 32, "lost": 24, "survived": 8}
@@ -293,7 +292,7 @@ def test_damage_to_untouched_facts_is_a_paired_change(told):
     assert the_row(told, "npo", "accuracy_minus_sham", role="untouched")["value"] == row["value"]
 
 
-def test_recovered_fraction_of_the_told:
+def test_recovered_fraction_of_accuracy(told):
     row = the_row(told, "npo", "recovered_fraction")
     before, after = 40 / 48, 8 / 48
     now = (8 + 4 + 4 + (6 + 2 / 3) + 8 + 1) / 48
