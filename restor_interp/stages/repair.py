@@ -11,9 +11,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from restor_interp.data.neutral import repair_texts
+from restor_interp.data.neutral import Example, repair_texts
 from restor_interp.errors import DataError
-from restor_interp.facts import Example
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.stages.batches import Row, checked_rows
