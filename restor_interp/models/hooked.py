@@ -96,6 +96,8 @@ class HookedModel:
         self._hooks: dict[str, list[HookFn]] = {}
         """Functions of every `hooks` that is open, in their order."""
         self._handles: list[RemovableHandle] = []
+        self._watched: list[Any] = []
+        """Attention modules whose inside is watched."""
         self._before: dict[int, Tensor] = {}
         """Layer -> the residual stream that entered it, where `hook_resid_mid` is watched."""
         self._weights = Weights(hf_model)
@@ -262,7 +264,9 @@ class HookedModel:
         """Set the module hooks that the open hook functions need, and no others."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        for module in self._watched:
+            del _WATCHERS[module]
+        self._handles, self._watched = [], []
         self._before.clear()
         places: dict[tuple[str, str], list[Point]] = {}
         for name, point in self._points.items():
@@ -283,6 +287,7 @@ class HookedModel:
                 self._handles.append(module.register_forward_hook(self._at_output(watched)))
             else:
                 _WATCHERS[module] = self._in_attention(watched)
+                self._watched.append(module)
 
     def _module(self, path: str) -> Any:
         """A module as it is now: where an adapter wraps a linear layer, the wrapper."""
