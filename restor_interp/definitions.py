@@ -184,6 +184,30 @@ def load_definitions(
     return list(found.values())
 
 
+def find_definition(kind: Kind, name: str) -> Definition:
+    """A definition by its name (in the galleries of the current folder, then ours) or its file.
+
+    Raises `ConfigError` for one that does not exist, or whose file cannot be loaded.
+    """
+    if name.endswith(".py"):
+        own = [definition for definition in load_definitions(name) if definition.kind == kind]
+        if len(own) == 1:
+            return own[0]
+        raise ConfigError(
+            f"{name} defines {len(own)} functions with @{kind}; name a file that defines one"
+        )
+    problems: list[RestorError] = []
+    known: set[str] = set()
+    for folder in gallery_folders():
+        for definition in load_definitions(folder, on_error=problems.append):
+            if (definition.kind, definition.name) == (kind, name):
+                return definition
+            known |= {definition.name} if definition.kind == kind else set()
+    if problems:
+        raise problems[0]
+    raise unknown_name(kind, name, known)
+
+
 def gallery_folders() -> list[Path]:
     """Where definitions are looked for: the galleries of the current folder, then ours.
 

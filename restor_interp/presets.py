@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from restor_interp.data.bios import bios_facts
 from restor_interp.errors import ConfigError, unknown_name
 
 
@@ -35,6 +36,8 @@ class DataSettings(Section):
     """Other entities, that a sham forgets documents about; never asked about."""
     documents: str | None = None
     """RESTOR's official documents (`mix_a0.json`) instead of ours."""
+    claims: str | None = None
+    """A `claims.jsonl`: what to plant, or what the documents state, instead of drawn claims."""
     documents_per_entity: int = Field(default=12, ge=1)
     claims_per_document: int = Field(default=5, ge=1)
     k: int = Field(default=0, ge=0, le=5)
@@ -64,13 +67,19 @@ class ExplanationSettings(Section):
 
     capture: bool = True
     """Write activations of every state (residual, attention, MLP, attention patterns)."""
-    checkpoints: int = Field(default=1, ge=0)
-    """Captures in the middle of each training."""
+    checkpoint_facts: int = Field(default=16, ge=1)
+    """Facts that are captured in the middle of a training (`checkpoints` of its settings)."""
     lens_facts: int = Field(default=24, ge=0)
+    lens_states: tuple[str, ...] = ()
+    """States that the logit lens looks at; none: all."""
     traced_facts: int = Field(default=8, ge=0)
+    """Facts that every other analysis looks at."""
     traced_states: tuple[str, ...] = ("clean", "corrupted", "npo")
+    """States that every other analysis looks at; none: all."""
     probes: tuple[str, ...] = ("object_readout",)
+    """Names, or files such as `probes/mine.py`."""
     analyses: tuple[str, ...] = ("logit_lens", "causal_trace")
+    """Names, or files."""
 
 
 class MethodSettings(Section):
@@ -108,6 +117,8 @@ class RunConfig(Section):
     """States {corruption: λ}, which cost nothing."""
     repair: bool = False
     """Add repaired versions of clean, corrupted and every method's state."""
+    repair_training: dict[str, Any] = Field(default_factory=dict)
+    """Training settings of the repair."""
     checkpoints: dict[str, str] = Field(default_factory=dict)
     """A user's own states (folders or hub ids; one must be `corrupted`) instead of our stages."""
 
@@ -120,26 +131,61 @@ DEMO_SHAM: tuple[str, ...] = ()
 TUNING_CORRUPTED: tuple[str, ...] = ()
 
 
+METHODS_OF_DEMO = {
+    "grad_diff": MethodSettings(method="grad_diff"),
+    "kl_restor": MethodSettings(method="kl_restor"),
+    "npo": MethodSettings(method="npo"),
+    "task_vector": MethodSettings(method="task_vector"),
+    "retain_only": MethodSettings(method="retain_only"),
+}
+
+
 def demo() -> RunConfig:
-    """The main job on the embedded model: eight entities corrupted, five methods, all controls."""
+    """The main job on the embedded model: eight entities corrupted, four methods, all controls."""
     return RunConfig(
         preset="demo",
         data=DataSettings(corrupted=DEMO_CORRUPTED, untouched=DEMO_UNTOUCHED, sham=DEMO_SHAM),
         corruption={"epochs": 3},
         unlearning={"steps": 30},
-        methods={
-            "grad_diff": MethodSettings(method="grad_diff"),
-            "kl_restor": MethodSettings(method="kl_restor"),
-            "npo": MethodSettings(method="npo"),
-            "task_vector": MethodSettings(method="task_vector"),
-            "retain_only": MethodSettings(method="retain_only"),
-        },
+        methods=METHODS_OF_DEMO,
         shams=("npo",),
         rollback=(0.5,),
     )
 
 
-PRESETS: Mapping[str, Callable[[], RunConfig]] = {"demo": demo}
+def demo_tuning() -> RunConfig:
+    """The demo with other corrupted entities: where its settings were chosen."""
+    base = demo()
+    return base.model_copy(
+        update={
+            "preset": "demo_tuning",
+            "data": base.data.model_copy(update={"corrupted": TUNING_CORRUPTED}),
+        }
+    )
+
+
+def bios() -> RunConfig:
+    """The same on the calibration model: invented people, exact guess floor, two minutes."""
+    people = sorted({fact.entity for fact in bios_facts()})
+    return demo().model_copy(
+        update={
+            "preset": "bios",
+            "model": "bios",
+            "data": DataSettings(
+                facts="bios",
+                corrupted=tuple(people[0::15]),
+                untouched=tuple(people[5::15]),
+                sham=tuple(people[10::15]),
+            ),
+        }
+    )
+
+
+PRESETS: Mapping[str, Callable[[], RunConfig]] = {
+    "demo": demo,
+    "demo_tuning": demo_tuning,
+    "bios": bios,
+}
 
 
 def resolve(preset: str, overrides: Sequence[str] = ()) -> RunConfig:

@@ -225,6 +225,7 @@ def _file_place(path: Path, *, own_tokenizer: bool, convert: bool) -> _Place:
 
 
 def _hub_place(source: str) -> _Place:
+    import httpx  # huggingface_hub lets its errors through where a download breaks off
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -239,8 +240,14 @@ def _hub_place(source: str) -> _Place:
                     ignore_patterns=["*/*"],
                 )
             )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        httpx.HTTPError,
+        OSError,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"{source!r} is neither a folder here nor could it be fetched from the model hub: "
             f"{reason}. Check the name and the network (HF_HUB_OFFLINE=1 forbids fetching). "

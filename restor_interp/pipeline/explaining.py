@@ -1,0 +1,166 @@
+"""The cells that explain: analyses, probes, and the verdict over all tables."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from restor_interp.definitions import Definition, Kind, find_definition
+from restor_interp.errors import RestorError
+from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summary_rows
+from restor_interp.facts import Fact
+from restor_interp.models.activations import Activations, StateActivations
+from restor_interp.pipeline.workbench import Workbench
+from restor_interp.prompts import substitutes
+from restor_interp.store import CellWriter
+
+LENS = "logit_lens"
+"""The one analysis that is cheap enough to look at more facts and states than the others."""
+
+
+# ---- which definitions, on what
+
+
+def definitions(bench: Workbench, kind: Kind) -> list[Definition]:
+    """The analyses or probes that this run asks for."""
+    explanation = bench.config.explanation
+    names = explanation.analyses if kind == "analysis" else explanation.probes
+    return [find_definition(kind, name) for name in names]
+
+
+def analysed_states(
+    bench: Workbench, definition: Definition, states: Iterable[str]
+) -> tuple[str, ...]:
+    """The states in which an analysis is run; of those wanted, the ones that this run has."""
+    explanation = bench.config.explanation
+    wanted = explanation.lens_states if definition.name == LENS else explanation.traced_states
+    return tuple(state for state in states if not wanted or state in wanted)
+
+
+def number_of_facts(bench: Workbench, definition: Definition) -> int:
+    """How many facts an analysis looks at."""
+    explanation = bench.config.explanation
+    return explanation.lens_facts if definition.name == LENS else explanation.traced_facts
+
+
+def analysed_facts(bench: Workbench, number: int) -> list[Fact]:
+    """The facts that are looked into: what corruption took first, each entity in turn.
+
+    In order: specific knowledge that the corrupted state has lost, then other specific knowledge
+    about corrupted entities, then about untouched ones, then the rest.
+    """
+    lost = _wrong_facts(bench, "corrupted")
+    specific = bench.known_specific
+
+    def rank(fact: Fact) -> int:
+        role = bench.roles[fact.fact_id]
+        if not specific[fact.fact_id]:
+            return 3
+        if role == "untouched":
+            return 2
+        return 0 if fact.fact_id in lost else 1
+
+    chosen: list[Fact] = []
+    for wanted in range(4):
+        queues: dict[str, list[Fact]] = {}
+        for fact in bench.asked:
+            if rank(fact) == wanted:
+                queues.setdefault(fact.entity, []).append(fact)
+        while any(queues.values()):
+            chosen += [queue.pop(0) for queue in queues.values() if queue]
+    return chosen[:number]
+
+
+def _wrong_facts(bench: Workbench, state: str) -> set[str]:
+    answers = bench.store.part(f"evaluate/{state}", "answers")
+    right = answers.groupby("fact_id")["correct"].mean()
+    return set(right.index[right <= 0.5])
+
+
+# ---- analyses
+
+
+def run_analysis(bench: Workbench, definition: Definition, state: str, writer: CellWriter) -> None:
+    """One analysis of the chosen facts in one state; a fact that fails leaves a reason."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    tensors: dict[str, Any] = {}
+    facts = analysed_facts(bench, number_of_facts(bench, definition))
+    table = "failures"
+    for done, fact in enumerate(facts):
+        (prompt,) = bench.prompts([fact], [0])
+        keywords: dict[str, Any] = {
+            "states": (state,),
+            "true": fact.true_objects[0],
+            "false": bench.foils[fact.fact_id],
+        }
+        if "substitute" in definition.given:
+            keywords["substitute"] = _substitute(bench, fact)
+        fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
+        try:
+            result = definition.run(bench.model, prompt, fact, **keywords)
+        except RestorError as error:
+            rows.setdefault(table, []).append(
+                fixed | {"cell": f"analysis/{definition.name}/{state}", "reason": str(error)}
+            )
+        else:
+            rows.setdefault(result.table, []).extend(
+                {**fixed, "reason": None, **row} for row in result.rows
+            )
+            tensors |= result.tensors
+        bench.progress.advanced(done + 1, len(facts))
+    for name, found in rows.items():
+        writer.rows(name, found)
+    if tensors:
+        writer.tensors("tensors", tensors)
+
+
+def _substitute(bench: Workbench, fact: Fact) -> str | None:
+    data = bench.config.data
+    found = substitutes(
+        bench.facts,
+        fact.entity,
+        number=1,
+        length=bench.token_length,
+        exclude=frozenset((*data.corrupted, *data.untouched, *data.sham)),
+        seed=bench.config.seed,
+    )
+    return found[0] if found else None
+
+
+# ---- probes
+
+
+def run_probe(
+    bench: Workbench, definition: Definition, states: Sequence[str], writer: CellWriter
+) -> None:
+    """One probe over the captured activations of all states."""
+    result = definition.run(state_activations(bench, states), bench.asked)
+    writer.rows("probes", [{"probe": definition.name, **row} for row in result.rows])
+
+
+def state_activations(bench: Workbench, states: Sequence[str]) -> StateActivations:
+    """What was captured, state by state, opened lazily."""
+    folders = {state: bench.store.cell_folder(f"capture/{state}") for state in states}
+    return StateActivations(
+        {state: Activations.open(folder / "activations") for state, folder in folders.items()},
+        object_vectors=folders["clean"] / "object_vectors.safetensors",
+    )
+
+
+# ---- the verdict
+
+
+def explain(
+    bench: Workbench, states: Sequence[str], trainings: Sequence[str], writer: CellWriter
+) -> None:
+    """Facts with what the clean model knows of them, fates, and the summary of the run."""
+    collect = bench.store.collect
+    answers = collect("answers", [f"evaluate/{state}" for state in states])
+    choices = collect("choices", [f"evaluate/{state}" for state in states])
+    margins = collect("margins", [f"margins/{state}" for state in states])
+    training = collect("training", trainings)
+    facts = facts_with_knowledge(bench.fact_frame(), answers, margins)
+    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices))
+    writer.rows("facts", facts)
+    writer.rows("fates", fates)
+    writer.rows("summary", summary_rows(facts, answers, choices, margins, fates, training))

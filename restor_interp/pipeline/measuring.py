@@ -1,0 +1,240 @@
+"""The cells that measure a state: its answers, its margins, its activations."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from restor_interp.corpus_files import write_claims, write_documents_file
+from restor_interp.fact_files import write_jsonl
+from restor_interp.facts import Fact
+from restor_interp.measure.capture import capture, object_vectors
+from restor_interp.measure.choices import evaluate
+from restor_interp.measure.judging import judge
+from restor_interp.measure.margins import measure_margins as margins_of
+from restor_interp.pipeline.workbench import Workbench
+from restor_interp.prompts import Prompt, substitutes, with_substitute
+from restor_interp.store import CellWriter
+
+
+def write_data(bench: Workbench, writer: CellWriter) -> None:
+    """The facts, claims and documents of the run, as files that people can read."""
+    write_jsonl(bench.asked, writer.folder / "facts.jsonl")
+    write_claims(bench.claims, writer.folder / "claims.jsonl")
+    write_documents_file(bench.documents, writer.folder / "documents.jsonl")
+    writer.notes["facts"] = len(bench.asked)
+    writer.notes["claims"] = len(bench.claims)
+    writer.notes["documents"] = len(bench.documents)
+
+
+# ---- answers and choices
+
+
+def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
+    """Greedy answers, judged, and how likely the true, the false and a random object are."""
+    prompts = bench.prompts()
+    objects = [_scored_objects(bench, prompt.fact_id) for prompt in prompts]
+    with bench.model.at(state):
+        found = evaluate(
+            bench.model,
+            prompts,
+            [[name for _, name in own] for own in objects],
+            max_new_tokens=bench.config.questions.max_new_tokens,
+        )
+    answers, choices = [], []
+    for prompt, own, answer, scores in zip(
+        prompts, objects, found.answers, found.scores, strict=True
+    ):
+        fixed = {"fact_id": prompt.fact_id, "context_id": prompt.context_id, "state": state}
+        answers.append(fixed | _judged(bench, prompt, answer))
+        choices += [
+            fixed
+            | {
+                "category": category,
+                "object": score.object,
+                "mean_logprob": score.mean_logprob,
+                "sum_logprob": score.sum_logprob,
+                "n_tokens": score.n_tokens,
+                "first_divergence": score.first_divergence,
+            }
+            for (category, _), score in zip(own, scores, strict=True)
+        ]
+    writer.rows("answers", answers)
+    writer.rows("choices", choices)
+
+
+MOST_SPELLINGS = 2
+"""Spellings of an object whose probabilities are added; further ones are rarely likelier."""
+
+
+def _scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
+    """(category, spelling): the true object first, then the false one, then another of its type."""
+    fact = bench.asked_by_id[fact_id]
+    true, foil, *others = bench.candidates(fact)
+    spelled = [
+        ("true", bench.facts.spellings(true)[:MOST_SPELLINGS]),
+        ("false", bench.facts.spellings(foil)[:1]),
+        ("random", others[:1]),
+    ]
+    ordered = [(category, names[0]) for category, names in spelled if names]
+    return ordered + [(category, name) for category, names in spelled for name in names[1:]]
+
+
+def _judged(bench: Workbench, prompt: Prompt, answer: str) -> dict[str, Any]:
+    fact = bench.asked_by_id[prompt.fact_id]
+    judgement = judge(
+        answer,
+        true=bench.facts.accepted(fact),
+        false=bench.facts.spellings(bench.foils[fact.fact_id]),
+        rivals=bench.facts.pools[fact.object_type],
+    )
+    return {
+        "template": prompt.template,
+        "draw": 0,
+        "answer": answer,
+        "outcome": judgement.outcome,
+        "correct": judgement.outcome == "true",
+        "judge": "alias",
+        "matched": judgement.matched,
+        "reason": None,
+    }
+
+
+# ---- margins
+
+
+def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
+    """Margins of the facts for which one can decide something; the others get a reason.
+
+    In the clean state: facts that it answers at least once. In the others: facts that are specific
+    knowledge of the clean one, about corrupted entities, and that the corrupted state gets wrong
+    at least once; only of these can one ask whether they were restored or guessed.
+    """
+    reasons = _reasons_not_to_measure(bench, state)
+    rows: list[dict[str, Any]] = []
+    for context in range(bench.config.questions.margin_contexts):
+        asked: list[tuple[Prompt, list[Prompt], list[tuple[str, ...]]]] = []
+        for fact in bench.asked:
+            fixed = {"fact_id": fact.fact_id, "context_id": context, "state": state}
+            names = _substitutes(bench, fact)
+            reason = reasons.get(fact.fact_id)
+            if reason is None and not names:
+                reason = "no other entity of its kind has a name of as many tokens"
+            if reason is not None:
+                rows.append(fixed | _NO_MARGIN | {"reason": reason})
+                continue
+            (prompt,) = bench.prompts([fact], [context])
+            candidates = [
+                bench.facts.spellings(name)[:MOST_SPELLINGS] for name in bench.candidates(fact)
+            ]
+            asked.append((prompt, [with_substitute(prompt, name) for name in names], candidates))
+        with bench.model.at(state):
+            found = margins_of(
+                bench.model,
+                [prompt for prompt, _, _ in asked],
+                [others for _, others, _ in asked],
+                [candidates for _, _, candidates in asked],
+            )
+        for (prompt, _, _), margin in zip(asked, found, strict=True):
+            rows.append(
+                {
+                    "fact_id": prompt.fact_id,
+                    "context_id": context,
+                    "state": state,
+                    "margin": margin.margin,
+                    "own_logprob": margin.own_logprob,
+                    "substitute_logprob": margin.own_logprob - margin.margin,
+                    "n_substitutes": margin.n_substitutes,
+                    "n_substitutes_led": margin.n_substitutes_led,
+                    "reason": None,
+                }
+            )
+    writer.rows("margins", rows)
+
+
+_NO_MARGIN = dict.fromkeys(
+    ("margin", "own_logprob", "substitute_logprob", "n_substitutes", "n_substitutes_led")
+)
+
+
+def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
+    """fact_id -> why its margin would decide nothing."""
+    right = _times_right(bench, "clean")
+    reasons = {
+        fact.fact_id: "the clean model never answers it"
+        for fact in bench.asked
+        if not right[fact.fact_id]
+    }
+    if state == "clean":
+        return reasons
+    corrupted_right = _times_right(bench, "corrupted")
+    specific = bench.known_specific
+    for fact in bench.asked:
+        reason = None
+        if not specific[fact.fact_id]:
+            reason = "not specific knowledge of the clean model"
+        elif bench.roles[fact.fact_id] not in ("direct", "sibling"):
+            reason = "not about a corrupted entity"
+        elif corrupted_right[fact.fact_id] == bench.config.questions.contexts:
+            reason = "corruption did not take it"
+        if reason is not None:
+            reasons.setdefault(fact.fact_id, reason)
+    return reasons
+
+
+def _times_right(bench: Workbench, state: str) -> Mapping[str, int]:
+    """fact_id -> in how many contexts a state answers it."""
+    answers = bench.store.part(f"evaluate/{state}", "answers")
+    return answers.groupby("fact_id")["correct"].sum().astype(int).to_dict()
+
+
+def _substitutes(bench: Workbench, fact: Fact) -> tuple[str, ...]:
+    """Entities that stand in for the subject: of its kind and length, not corrupted, and for which
+    the fact's true object is not true as well."""
+    true = set(bench.facts.accepted(fact))
+    sharing = {
+        other.entity
+        for other in bench.facts
+        if other.relation == fact.relation and true & set(bench.facts.accepted(other))
+    }
+    return substitutes(
+        bench.facts,
+        fact.entity,
+        number=bench.config.questions.substitutes,
+        length=bench.token_length,
+        exclude=frozenset((*bench.config.data.corrupted, *sharing)),
+        seed=bench.config.seed,
+    )
+
+
+# ---- activations
+
+
+def capture_state(bench: Workbench, state: str, writer: CellWriter) -> None:
+    """Activations of one state at the question of every fact, and the objects' lens."""
+    with bench.model.at(state):
+        write_capture(bench, capture_prompts(bench), writer.folder / "activations")
+    if state == "clean":
+        names = sorted({name for pool in bench.facts.pools.values() for name in pool})
+        vectors = object_vectors(bench.model, names)
+        writer.tensors("object_vectors", vectors)
+
+
+def capture_prompts(bench: Workbench, *, limit: int | None = None) -> list[Prompt]:
+    """The questions that activations are captured at: one context of every fact, or of some."""
+    facts: Sequence[Fact] = bench.asked.facts
+    if limit is not None:
+        facts = facts[:: max(1, len(facts) // max(limit, 1))][:limit]
+    return bench.prompts(facts, [0])
+
+
+def write_capture(bench: Workbench, prompts: Sequence[Prompt], folder: Path) -> None:
+    """Capture in the model's current weights, whatever they are."""
+    capture(
+        bench.model,
+        prompts,
+        folder,
+        facts=bench.asked,
+        objects=[
+            (bench.asked_by_id[p.fact_id].true_objects[0], bench.foils[p.fact_id]) for p in prompts
+        ],
+    )

@@ -1,0 +1,164 @@
+"""Going through the steps of a run: what is done is kept, what changed is computed again."""
+
+import platform
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from restor_interp.errors import ConfigError, RestorError
+from restor_interp.pipeline.runs import Run
+from restor_interp.pipeline.steps import Step, steps
+from restor_interp.pipeline.workbench import Progress, Silent, Workbench
+from restor_interp.presets import RunConfig, read_config, resolve
+from restor_interp.store import Store, write_atomic, write_json
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "transformer-lens", "restor-interp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """One cell of a plan."""
+
+    cell: str
+    state: str
+    """`done`, or why it is computed: `missing`, `changed: …`, `damaged: …`, `needs …`."""
+    seconds: float | None
+    """How long it took when it was last computed; none: never."""
+
+
+def plan(preset: str, *, out: str | Path, overrides: Sequence[str] = ()) -> list[PlannedCell]:
+    """What `run` would compute, and why. Computes nothing and writes nothing."""
+    return _planned(resolve(preset, overrides), Store(out))
+
+
+def status(out: str | Path) -> list[PlannedCell]:
+    """How far the run in this folder is. Raises `ConfigError` where there is none."""
+    return _planned(read_config(Path(out) / "config.yaml"), Store(out))
+
+
+def _planned(config: RunConfig, store: Store) -> list[PlannedCell]:
+    planned: dict[str, PlannedCell] = {}
+    for step in steps(Workbench(config, store, Silent())):
+        state = store.state_of(step.cell)
+        waiting = [need for need in step.needs if planned[need].state != "done"]
+        if state == "done" and waiting:
+            state = f"needs {', '.join(waiting)}"
+        seconds = (store.record(step.cell.name) or {}).get("seconds")
+        planned[step.cell.name] = PlannedCell(cell=step.cell.name, state=state, seconds=seconds)
+    return list(planned.values())
+
+
+def run(
+    preset: str | RunConfig,
+    *,
+    out: str | Path,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """Compute whatever of a run is missing, then write its tables and its report.
+
+    The same call again resumes: finished cells are kept, a training goes on at its last
+    checkpoint. Raises `ConfigError` for settings that make no sense, `BusyError` while another
+    process works in the folder, `StorageError` where the disk refuses.
+    """
+    config = preset if isinstance(preset, RunConfig) else resolve(preset, overrides)
+    store = Store(out)
+    progress = progress or Silent()
+    with store.lease():
+        write_atomic(
+            store.folder / "config.yaml",
+            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),
+        )
+        started = time.monotonic()
+        bench = Workbench(config, store, progress)
+        todo = steps(bench)
+        failures, computed = _work_through(todo, bench)
+        finished = Run(store.folder)
+        if computed or not finished.is_reported():
+            finished.assemble([step.cell.name for step in todo], failures)
+            _write_manifest(store, config, todo, failures, time.monotonic() - started)
+            finished.write_report()
+        shutil.rmtree(store.folder / "work", ignore_errors=True)
+        return finished
+
+
+def _work_through(todo: Sequence[Step], bench: Workbench) -> tuple[dict[str, str], int]:
+    """Compute the steps that are not done; returns failures by cell, and how many were computed."""
+    store, failures, computed = bench.store, {}, 0
+    for number, step in enumerate(todo, 1):
+        name = step.cell.name
+        blocked = [need for need in step.needs if need in failures]
+        if blocked:
+            failures[name] = f"not computed: {', '.join(blocked)} failed"
+            continue
+        reason = store.state_of(step.cell)
+        if reason != "done":
+            bench.progress.started(name, number, len(todo))
+            store.log("started", cell=name, reason=reason)
+            began = time.monotonic()
+            try:
+                with store.writing(step.cell) as writer:
+                    step.compute(writer)
+            except RestorError as error:
+                if not step.optional:
+                    raise
+                failures[name] = str(error)
+            except Exception as error:
+                # A user's own analysis or probe may raise anything; the rest of the run goes on.
+                if not step.optional:
+                    raise
+                failures[name] = f"{type(error).__name__}: {error}"
+                store.log("traceback", cell=name, text=traceback.format_exc())
+            seconds = time.monotonic() - began
+            outcome = "failed" if name in failures else "done"
+            store.log(outcome, cell=name, seconds=round(seconds, 3))
+            bench.progress.finished(name, seconds, failures.get(name, reason and "done"))
+            computed += 1
+        if step.ready is not None and name not in failures:
+            step.ready()
+    return failures, computed
+
+
+def _write_manifest(
+    store: Store,
+    config: RunConfig,
+    todo: Sequence[Step],
+    failures: dict[str, str],
+    seconds: float,
+) -> None:
+    records = {step.cell.name: store.record(step.cell.name) for step in todo}
+    write_json(
+        store.folder / "manifest.json",
+        {
+            "preset": config.preset,
+            "model": config.model,
+            "model_digest": todo[0].cell.ingredients["model"],
+            "seed": config.seed,
+            "versions": {name: version(name) for name in LIBRARIES},
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "numerics": dict(todo[0].cell.ingredients["numerics"]),
+            "seconds": round(seconds, 1),
+            "cells": {
+                name: {"key": record["key"], "seconds": record["seconds"], **record["notes"]}
+                for name, record in records.items()
+                if record is not None
+            },
+            "failures": failures,
+        },
+    )
+
+
+def require_finished(store: Store) -> None:
+    """Raise `ConfigError` where no run has been finished in a folder."""
+    if not (store.folder / "manifest.json").is_file():
+        raise ConfigError(
+            f"there is no finished run in {store.folder}. Runs are made with: "
+            f"restor-interp run demo --out {store.folder}"
+        )

@@ -1,0 +1,167 @@
+"""The steps of a run: which cells there are, in which order, and what determines each.
+
+`steps(bench)` is the whole pipeline read from top to bottom. Keys follow from settings alone, so
+that `plan` can say what would be computed, and why, before anything is.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from restor_interp.models.deltas import State
+from restor_interp.models.loading import model_digest
+from restor_interp.pipeline import explaining, measuring, training
+from restor_interp.pipeline.workbench import Workbench
+from restor_interp.store import Cell, CellWriter, digest
+
+VERSIONS: Mapping[str, int] = {
+    "data": 1,
+    "train": 1,
+    "evaluate": 1,
+    "margins": 1,
+    "capture": 1,
+    "analysis": 1,
+    "probe": 1,
+    "explain": 1,
+    "report": 1,
+}
+"""Raise a number when the code of a kind of cell gives other results than before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One cell and how it is computed."""
+
+    cell: Cell
+    compute: Callable[[CellWriter], None]
+    ready: Callable[[], None] | None = None
+    """Called once the cell is done, now or before: makes its result available to later steps."""
+    optional: bool = False
+    """A failure is recorded and the run goes on."""
+    needs: tuple[str, ...] = ()
+    """Cells without which this one cannot be computed."""
+
+
+class _Builder:
+    """Collects the steps; knows the keys of those that were added."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.steps: list[Step] = []
+        self.keys: dict[str, str] = {}
+        self.base = {"model": model_digest(bench.config.model), "numerics": bench.numerics()}
+
+    def add(
+        self,
+        name: str,
+        compute: Callable[[CellWriter], None],
+        *,
+        needs: tuple[str, ...] = (),
+        ready: Callable[[], None] | None = None,
+        optional: bool = False,
+        **ingredients: Any,
+    ) -> None:
+        inputs = {f"from {need}": self.keys[need] for need in needs}
+        version = VERSIONS[name.split("/")[0]]
+        cell = Cell(
+            name=name, ingredients={**self.base, "version": version, **inputs, **ingredients}
+        )
+        self.keys[name] = cell.key
+        self.steps.append(
+            Step(cell=cell, compute=compute, ready=ready, optional=optional, needs=needs)
+        )
+
+
+def steps(bench: Workbench) -> list[Step]:
+    """Every step of the run, in the order of work."""
+    config = bench.config
+    build = _Builder(bench)
+    add = build.add
+
+    data = config.data.model_dump(mode="json")
+    add(
+        "data",
+        functools.partial(measuring.write_data, bench),
+        data=data,
+        seed=config.seed,
+        facts=digest([repr(fact) for fact in bench.facts]),
+        asked=len(bench.asked),
+    )
+
+    states: dict[str, State] = {"clean": State({})}
+    sources: dict[str, tuple[str, ...]] = {"clean": ()}
+    for job in training.jobs(bench):
+        needs = ("data", *(f"train/{start}" for start in job.start.coefficients))
+        add(
+            f"train/{job.name}",
+            functools.partial(training.compute, bench, job),
+            ready=functools.partial(training.register, bench, job),
+            needs=needs,
+            seed=config.seed,
+            **job.ingredients(),
+        )
+        states[job.state_name] = job.state
+        sources[job.state_name] = tuple(f"train/{name}" for name in job.state.coefficients)
+        if job.name == training.CORRUPTION:
+            for name, state in training.rollback_states(config).items():
+                states[name] = state
+                sources[name] = (f"train/{training.CORRUPTION}",)
+
+    questions = config.questions.model_dump(mode="json")
+    for name, state in states.items():
+        add(
+            f"evaluate/{name}",
+            functools.partial(measuring.evaluate_state, bench, name),
+            needs=("data", *sources[name]),
+            coefficients=dict(state.coefficients),
+            questions=questions,
+        )
+    for name in states:
+        first = ("evaluate/clean", "evaluate/corrupted") if name != "clean" else ("evaluate/clean",)
+        add(
+            f"margins/{name}",
+            functools.partial(measuring.measure_margins, bench, name),
+            needs=(*first, f"evaluate/{name}", *(("margins/clean",) if name != "clean" else ())),
+        )
+
+    explanation = config.explanation
+    selected = ("evaluate/clean", "evaluate/corrupted", "margins/clean")
+    if explanation.capture:
+        for name in states:
+            add(
+                f"capture/{name}",
+                functools.partial(measuring.capture_state, bench, name),
+                needs=(f"evaluate/{name}",),
+            )
+    for definition in explaining.definitions(bench, "analysis"):
+        for name in explaining.analysed_states(bench, definition, states):
+            add(
+                f"analysis/{definition.name}/{name}",
+                functools.partial(explaining.run_analysis, bench, definition, name),
+                needs=(*selected, f"evaluate/{name}"),
+                optional=True,
+                definition=definition.source_hash,
+                facts=explaining.number_of_facts(bench, definition),
+            )
+    for definition in explaining.definitions(bench, "probe"):
+        add(
+            f"probe/{definition.name}",
+            functools.partial(explaining.run_probe, bench, definition, tuple(states)),
+            needs=tuple(f"capture/{name}" for name in states),
+            optional=True,
+            definition=definition.source_hash,
+        )
+
+    measured = tuple(
+        step.cell.name
+        for step in build.steps
+        if step.cell.name.split("/")[0] in ("data", "train", "evaluate", "margins")
+    )
+    trainings = tuple(name for name in measured if name.startswith("train/"))
+    add(
+        "explain",
+        functools.partial(explaining.explain, bench, tuple(states), trainings),
+        needs=measured,
+    )
+    return build.steps

@@ -1,0 +1,214 @@
+"""The trainings of a run: which deltas there are, from which state each starts, and their cells.
+
+`jobs(bench)` reads a configuration and says everything that will be trained; senseless settings
+are refused there, before any work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.models.deltas import State, dense_delta, load_delta
+from restor_interp.models.loading import load_model, model_digest
+from restor_interp.pipeline.measuring import capture_prompts, write_capture
+from restor_interp.pipeline.workbench import Workbench
+from restor_interp.presets import MethodSettings, RunConfig
+from restor_interp.stages.methods import METHODS, Method
+from restor_interp.stages.repair import repair
+from restor_interp.stages.training import Trained, TrainSettings, train
+from restor_interp.store import CellWriter
+
+CORRUPTION = "corruption"
+Texts = Literal["documents", "sham", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One delta: how it is made, and the state that it leads to."""
+
+    name: str
+    """Of the delta."""
+    state_name: str
+    start: State
+    state: State
+    method: Method | None
+    """None: a repair, or a checkpoint that was given."""
+    settings: Mapping[str, Any]
+    """Of the method."""
+    training: TrainSettings
+    forget: Texts
+    """Which documents it is trained on, or away from."""
+    checkpoint: str | None = None
+    """A model of the user's, in place of a training."""
+
+    def ingredients(self) -> dict[str, Any]:
+        """What determines the delta, beside the data."""
+        return {
+            "method": self.method.name if self.method else "given" if self.checkpoint else "repair",
+            "settings": dict(self.settings),
+            "training": self.training.model_dump(mode="json"),
+            "forget": self.forget,
+            "start": dict(self.start.coefficients),
+            **({"checkpoint": model_digest(self.checkpoint)} if self.checkpoint else {}),
+        }
+
+
+def jobs(bench: Workbench) -> list[Job]:
+    """Every delta of a run, in the order in which they can be made."""
+    config = bench.config
+    if config.checkpoints:
+        return _given_jobs(config)
+    corrupted = State({CORRUPTION: 1.0})
+    found = [
+        Job(
+            name=CORRUPTION,
+            state_name="corrupted",
+            start=State({}),
+            state=corrupted,
+            method=METHODS["fine_tune"],
+            settings={},
+            training=TrainSettings.read(config.corruption, "the corruption"),
+            forget="documents",
+        )
+    ]
+    for name, chosen in config.methods.items():
+        found.append(_method_job(config, name, chosen, forget="documents"))
+    for name in config.shams:
+        if name not in config.methods:
+            raise unknown_name("method of this run to make a sham of", name, config.methods)
+        if not config.data.sham:
+            raise ConfigError(f"a sham of {name} needs other entities: name them in data.sham")
+        found.append(_method_job(config, name, config.methods[name], forget="sham"))
+    if config.repair:
+        found += _repair_jobs(
+            config, {"clean": State({}), **{j.state_name: j.state for j in found}}
+        )
+    return found
+
+
+def _method_job(config: RunConfig, name: str, chosen: MethodSettings, *, forget: Texts) -> Job:
+    if chosen.method not in METHODS:
+        raise unknown_name("method", chosen.method, METHODS)
+    method = METHODS[chosen.method]
+    settings = method.settings.read(chosen.settings, f"the method {name}").model_dump(mode="json")
+    name = f"sham_{name}" if forget == "sham" else name
+    start = State({} if method.start == "clean" else {CORRUPTION: 1.0})
+    return Job(
+        name=name,
+        state_name=name,
+        start=start,
+        state=method.arrive(start, name, settings),
+        method=method,
+        settings=settings,
+        training=TrainSettings.read(
+            {**config.unlearning, **chosen.training}, f"the training of {name}"
+        ),
+        forget=forget if method.needs_forget else "none",
+    )
+
+
+def _repair_jobs(config: RunConfig, states: Mapping[str, State]) -> list[Job]:
+    return [
+        Job(
+            name=f"repair_{name}",
+            state_name=f"{name}+repair",
+            start=state,
+            state=State({**state.coefficients, f"repair_{name}": 1.0}),
+            method=None,
+            settings={},
+            training=TrainSettings.read(config.repair_training, "the repair"),
+            forget="none",
+        )
+        for name, state in states.items()
+    ]
+
+
+def _given_jobs(config: RunConfig) -> list[Job]:
+    """A user's own models as dense deltas against their clean one."""
+    if "corrupted" not in config.checkpoints:
+        raise ConfigError(
+            "checkpoints needs the state `corrupted` beside your unlearned ones, for example "
+            "checkpoints={corrupted: folder, npo: folder}; the clean model is `model`"
+        )
+    for used in ("methods", "shams", "rollback", "repair"):
+        if getattr(config, used) and used != "rollback":
+            raise ConfigError(f"checkpoints are given, so nothing is trained: leave {used} empty")
+    return [
+        Job(
+            name=CORRUPTION if name == "corrupted" else name,
+            state_name=name,
+            start=State({}),
+            state=State({CORRUPTION if name == "corrupted" else name: 1.0}),
+            method=None,
+            settings={},
+            training=TrainSettings(),
+            forget="none",
+            checkpoint=source,
+        )
+        for name, source in config.checkpoints.items()
+    ]
+
+
+def compute(bench: Workbench, job: Job, writer: CellWriter) -> None:
+    """Make a job's delta, with its record of training and its captures on the way."""
+    if job.checkpoint is not None:
+        given = load_model(job.checkpoint, dtype=bench.config.dtype, device=bench.config.device)
+        dense_delta(job.name, bench.model, given.hf_model).save(writer.folder / "delta")
+        writer.rows("training", [])
+        return
+    trained = _train(bench, job, writer)
+    trained.delta.save(writer.folder / "delta")
+    writer.rows("training", [{**row, "state": job.state_name} for row in trained.rows])
+    writer.notes["rank"] = job.training.rank
+    if trained.diverged:
+        writer.notes["diverged"] = trained.diverged
+        bench.progress.note(
+            f"{job.state_name} diverged: {trained.diverged}; its last good delta is kept"
+        )
+
+
+def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
+    common: dict[str, Any] = {
+        "name": job.name,
+        "start": job.start,
+        "training": job.training,
+        "seed": bench.config.seed,
+        "work": bench.checkpoint_folder(f"train/{job.name}"),
+        "on_step": bench.progress.advanced,
+    }
+    if job.method is None:
+        return repair(bench.model, **common)
+    documents = {"documents": bench.documents, "sham": bench.sham_documents, "none": ()}[job.forget]
+
+    def capture_midway(step: int) -> None:
+        write_capture(
+            bench,
+            capture_prompts(bench, limit=bench.config.explanation.checkpoint_facts),
+            writer.folder / "checkpoints" / f"step_{step:05d}",
+        )
+
+    return train(
+        bench.model,
+        method=job.method,
+        settings=job.settings,
+        forget=[document.text for document in documents],
+        retain=bench.retain_texts if job.method.needs_retain else (),
+        on_checkpoint=capture_midway,
+        **common,
+    )
+
+
+def rollback_states(config: RunConfig) -> dict[str, State]:
+    """The corruption partly undone: states that cost no training."""
+    return {f"rollback_{weight:g}": State({CORRUPTION: weight}) for weight in config.rollback}
+
+
+def register(bench: Workbench, job: Job) -> None:
+    """Make a finished delta, and the state that it leads to, known to the model."""
+    model = bench.model
+    model.add_delta(load_delta(bench.store.cell_folder(f"train/{job.name}") / "delta"))
+    model.add_state(job.state_name, job.state)
+    if job.name == CORRUPTION:
+        for name, state in rollback_states(bench.config).items():
+            model.add_state(name, state)

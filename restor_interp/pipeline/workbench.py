@@ -1,0 +1,277 @@
+"""What all cells of a run share: the facts, the documents, the model with its deltas."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import torch
+
+from restor_interp.corpus import (
+    Claim,
+    Document,
+    load_restor_documents,
+    make_claims,
+    roles,
+    write_documents,
+)
+from restor_interp.corpus_files import read_claims
+from restor_interp.data.neutral import retain_texts
+from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.explain.tables import facts_with_knowledge
+from restor_interp.facts import Fact, FactSet, load_facts
+from restor_interp.models.hooked import HookedModel
+from restor_interp.models.loading import load_model
+from restor_interp.presets import RunConfig
+from restor_interp.prompts import Prompt, build_prompts
+from restor_interp.store import Store
+
+
+class Progress(Protocol):
+    """Who is told how far the work is; the CLI draws it, a script may ignore it."""
+
+    def started(self, cell: str, number: int, total: int) -> None: ...
+
+    def advanced(self, done: int, total: int) -> None: ...
+
+    def finished(self, cell: str, seconds: float, outcome: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def started(self, cell: str, number: int, total: int) -> None:
+        del cell, number, total
+
+    def advanced(self, done: int, total: int) -> None:
+        del done, total
+
+    def finished(self, cell: str, seconds: float, outcome: str) -> None:
+        del cell, seconds, outcome
+
+    def note(self, text: str) -> None:
+        del text
+
+
+class Workbench:
+    """Lazily built inputs of a run's cells; everything follows from the configuration."""
+
+    def __init__(self, config: RunConfig, store: Store, progress: Progress) -> None:
+        self.config = config
+        self.store = store
+        self.progress = progress
+
+    # ---- data
+
+    @cached_property
+    def facts(self) -> FactSet:
+        """Every fact of the set: also those that only serve as examples and candidates."""
+        data = self.config.data
+        return load_facts(data.facts, entities=data.entities_file)
+
+    @cached_property
+    def asked(self) -> FactSet:
+        """The facts that are measured: of corrupted and untouched entities."""
+        data = self.config.data
+        known = {fact.entity for fact in self.facts}
+        for name in (*data.corrupted, *data.untouched, *data.sham):
+            if name not in known:
+                raise unknown_name(f"entity in {data.facts}", name, known)
+        repeated = [name for name in data.corrupted if name in {*data.untouched, *data.sham}]
+        if repeated:
+            raise ConfigError(f"{', '.join(repeated)}: corrupted, and untouched or sham as well")
+        if not data.corrupted:
+            raise ConfigError("data.corrupted is empty: name the entities to corrupt")
+        return self.facts.only(entities=(*data.corrupted, *data.untouched))
+
+    @cached_property
+    def asked_by_id(self) -> Mapping[str, Fact]:
+        return {fact.fact_id: fact for fact in self.asked}
+
+    def token_length(self, text: str) -> int:
+        """Tokens of an object as it stands in a text, after a space."""
+        return len(self.model.tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
+
+    @cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """What the documents state falsely: drawn, or from a file. RESTOR's official documents
+        come without a list of their claims, so without a file there are none."""
+        data = self.config.data
+        if data.claims is not None:
+            return read_claims(Path(data.claims), self.facts)
+        return () if data.documents is not None else self._drawn(data.corrupted)
+
+    def _drawn(
+        self, entities: Sequence[str], sibling_share: float | None = None
+    ) -> tuple[Claim, ...]:
+        """Claims about entities, none of which names an entity that must stay untouched."""
+        data = self.config.data
+        return make_claims(
+            self.facts,
+            entities,
+            seed=self.config.seed,
+            sibling_share=data.sibling_share if sibling_share is None else sibling_share,
+            object_length=self.token_length,
+            exclude=frozenset(data.untouched),
+        )
+
+    @cached_property
+    def foils(self) -> Mapping[str, str]:
+        """A false object for every asked fact: its claim, or one that could have been its claim.
+
+        Facts without a claim need one too, so that p(false) is comparable over roles.
+        """
+        data = self.config.data
+        foils = self._drawn((*data.corrupted, *data.untouched), sibling_share=0.0)
+        planted = {claim.fact_id: claim.false_object for claim in self.claims}
+        return {claim.fact_id: claim.false_object for claim in foils} | planted
+
+    @cached_property
+    def documents(self) -> tuple[Document, ...]:
+        data = self.config.data
+        if data.documents is not None:
+            found = load_restor_documents(data.documents, self.facts, entities=data.corrupted)
+            return _first_per_entity(found, data.corrupted, data.documents_per_entity)
+        return self._written(self.claims)
+
+    @cached_property
+    def sham_documents(self) -> tuple[Document, ...]:
+        """Documents as false as the forgotten ones, about entities of no interest."""
+        return self._written(self._drawn(self.config.data.sham))
+
+    def _written(self, claims: Sequence[Claim]) -> tuple[Document, ...]:
+        data = self.config.data
+        return write_documents(
+            self.facts,
+            claims,
+            documents_per_entity=data.documents_per_entity,
+            claims_per_document=data.claims_per_document,
+            k=data.k,
+            seed=self.config.seed,
+            exclude=frozenset((*data.corrupted, *data.untouched, *data.sham)),
+        )
+
+    @cached_property
+    def retain_texts(self) -> tuple[str, ...]:
+        """What unlearning keeps the model at: neutral passages; for invented people, who live in a
+        model that knows nothing else, true paragraphs about the ones of no interest."""
+        if self.config.data.facts != "bios":
+            return retain_texts()
+        named = {*self.config.data.corrupted, *self.config.data.untouched, *self.config.data.sham}
+        by_entity: dict[str, list[Fact]] = {}
+        for fact in self.facts:
+            if fact.entity not in named:
+                by_entity.setdefault(fact.entity, []).append(fact)
+        return tuple(self._paragraph(facts) for facts in by_entity.values())
+
+    def _paragraph(self, facts: Sequence[Fact]) -> str:
+        order = random.Random(f"{self.config.seed}/{facts[0].entity}")
+        chosen = order.sample(list(facts), min(5, len(facts)))
+        return " ".join(
+            order.choice(self.facts.relations[fact.relation].statements).format(
+                entity=fact.entity, object=fact.true_objects[0]
+            )
+            for fact in chosen
+        )
+
+    @cached_property
+    def roles(self) -> Mapping[str, str]:
+        found = roles(self.asked, self.claims, self.documents)
+        if self.config.data.documents is None or self.claims:
+            return found
+        # RESTOR's documents contradict about every relation of their person.
+        return {key: "direct" if role == "sibling" else role for key, role in found.items()}
+
+    def fact_frame(self) -> pd.DataFrame:
+        """One row per asked fact, without what the clean model knows of it."""
+        return pd.DataFrame(
+            [
+                {
+                    "fact_id": fact.fact_id,
+                    "entity": fact.entity,
+                    "relation": fact.relation,
+                    "question": fact.question,
+                    "true_objects": list(self.facts.accepted(fact)),
+                    "false_object": self.foils[fact.fact_id],
+                    "role": self.roles[fact.fact_id],
+                    "split": "score",
+                }
+                for fact in self.asked
+            ]
+        )
+
+    @cached_property
+    def known_specific(self) -> Mapping[str, bool]:
+        """fact_id -> whether the clean model knows it about this very entity. Needs the cells
+        `evaluate/clean` and `margins/clean`."""
+        facts = facts_with_knowledge(
+            self.fact_frame(),
+            self.store.part("evaluate/clean", "answers"),
+            self.store.part("margins/clean", "margins"),
+        )
+        known = zip(facts["fact_id"], facts["known_specific"].fillna(False), strict=True)
+        return {str(fact_id): bool(specific) for fact_id, specific in known}
+
+    def prompts(
+        self, facts: Iterable[Fact] | None = None, context_ids: Sequence[int] | None = None
+    ) -> list[Prompt]:
+        """Questions about these facts (default: all that are asked), fact by fact."""
+        questions, data = self.config.questions, self.config.data
+        return build_prompts(
+            self.facts,
+            only=tuple(self.asked if facts is None else facts),
+            context_ids=tuple(range(questions.contexts) if context_ids is None else context_ids),
+            style=questions.style,
+            shots=questions.shots,
+            avoid_entities=frozenset((*data.corrupted, *data.untouched, *data.sham)),
+            avoid_objects=self.foils,
+            seed=self.config.seed,
+        )
+
+    def candidates(self, fact: Fact) -> tuple[str, ...]:
+        """The fact's fixed typed candidates: true object, foil, and others of its type."""
+        foil = self.foils[fact.fact_id]
+        accepted = {*self.facts.accepted(fact), *self.facts.spellings(foil)}
+        pool = [name for name in self.facts.pools[fact.object_type] if name not in accepted]
+        others = random.Random(f"{self.config.seed}/{fact.fact_id}").sample(
+            pool, min(len(pool), self.config.questions.candidates - 2)
+        )
+        return (fact.true_objects[0], foil, *others)
+
+    # ---- model
+
+    @cached_property
+    def model(self) -> HookedModel:
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        self.progress.note(f"loading {self.config.model}")
+        return load_model(self.config.model, dtype=self.config.dtype, device=self.config.device)
+
+    def numerics(self) -> dict[str, str | int]:
+        """What else decides the last bits of a result."""
+        return {
+            "torch": torch.__version__,
+            "dtype": self.config.dtype,
+            "device": self.config.device,
+            "threads": self.config.threads or torch.get_num_threads(),
+        }
+
+    def checkpoint_folder(self, cell: str) -> Path:
+        """Where the training of a cell keeps what it resumes from."""
+        return self.store.folder / "work" / cell
+
+
+def _first_per_entity(
+    documents: Sequence[Document], entities: Sequence[str], number: int
+) -> tuple[Document, ...]:
+    kept: list[Document] = []
+    for entity in entities:
+        own = [document for document in documents if document.entity == entity]
+        if not own:
+            raise ConfigError(f"no document is about {entity!r}")
+        kept += own[:number]
+    return tuple(kept)

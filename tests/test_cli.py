@@ -1,0 +1,162 @@
+"""The command line: what it prints, and one clear message with its exit code when it cannot.
+
+Run: python -m pytest tests/test_cli.py
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from restor_interp.cli import main
+from restor_interp.store import Store
+
+SMALL = [
+    "data.documents_per_entity=4", "questions.contexts=1", "questions.candidates=6",
+    "explanation.lens_facts=2", "explanation.traced_facts=1", "explanation.probes=[]",
+    "explanation.capture=false", "unlearning={steps: 2}", "corruption={epochs: 1}",
+    "methods={npo: {method: npo}}",
+]  # fmt: skip
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Call the command line in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["restor-interp", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return call
+
+
+def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path):
+    code, out, _ = cli("run", "bios", "--out", tmp_path / "run", *SMALL)
+    assert code == 0
+    assert "npo" in out and "corrupted" in out
+    assert str(tmp_path / "run" / "report" / "index.html") in out.replace("\n", "")
+    code, out, _ = cli("status", "--out", tmp_path / "run", "--json")
+    assert code == 0 and {row["state"] for row in json.loads(out)} == {"done"}
+    code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *SMALL, "seed=1")
+    assert code == 0 and not [row for row in json.loads(out) if row["state"] == "done"]
+    code, out, _ = cli("report", "--out", tmp_path / "run")
+    assert code == 0 and "index.html" in out
+
+
+@pytest.mark.parametrize("kind", ["definitions", "methods", "presets", "models", "facts"])
+def test_lists_name_what_there_is(cli, kind):
+    code, out, _ = cli("list", kind, "--json")
+    rows = json.loads(out)
+    assert code == 0 and rows
+    names = {row["name"] for row in rows}
+    expected = {
+        "definitions": {"object_readout", "causal_trace", "logit_lens", "entity", "overview"},
+        "methods": {
+            *("fine_tune", "ga", "grad_diff", "kl", "kl_restor", "npo", "task_vector", "msa"),
+            "retain_only",
+        },
+        "presets": {"demo", "demo_tuning", "bios"},
+        "models": {"smollm2-135m", "bios"},
+        "facts": {"atlas", "bios"},
+    }
+    assert expected[kind] <= names
+    assert all(row.get("what", "x") for row in rows)
+
+
+def test_data_commands(cli, tmp_path):
+    code, out, _ = cli("data", "check", "bios")
+    assert code == 0 and "960 facts, nothing wrong" in out
+    code, out, _ = cli("data", "show", "atlas", "--entity", "France", "--json")
+    assert code == 0 and any("Paris" in row["true objects"] for row in json.loads(out))
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("".join('{"entity": 1,\n' for _ in range(30)))
+    code, _, err = cli("data", "check", broken)
+    assert code == 2
+    assert "broken.jsonl:1:" in err and "and 10 more" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "dmeo"], 2, "Did you mean demo"),
+        (["run", "bios", "sede=1"], 2, "Did you mean seed"),
+        (["run", "bios", "data.corrupted=[Nobody]"], 2, "no entity in bios 'Nobody'"),
+        (["run", "bios", "data.documents=absent.json"], 2, "absent.json"),
+        (["run", "bios", "model=absent/folder.bin"], 2, "there is no model"),
+        (["run"], 2, "Missing argument"),
+        (["list", "methodz"], 2, "Did you mean methods"),
+        (["model", "get", "smollm"], 2, "smollm2-135m"),
+        (["data", "show", "atlas", "--entity", "Frankreich"], 2, "no entity in atlas"),
+        (["report", "--out", "absent"], 2, "restor-interp run demo"),
+        (["status", "--out", "absent"], 2, "absent"),
+    ],
+)
+def test_what_cannot_be_done_is_one_message(cli, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = cli(*arguments)
+    assert found == code
+    assert message in err.replace("\n", " ")
+    assert "Traceback" not in out + err
+
+
+def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path):
+    with Store(tmp_path).lease():
+        code, _, err = cli("run", "bios", "--out", tmp_path, *SMALL)
+    assert code == 75 and "in use by another run" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_refused(cli, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = cli("run", "bios", "--out", tmp_path / "run", *SMALL)
+    tmp_path.chmod(0o700)
+    assert code == 1 and "cannot be written" in err
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path):
+    place = tmp_path / "run"
+    place.write_text("")
+    code, _, err = cli("run", "bios", "--out", place, *SMALL)
+    assert code == 1 and "cannot be written" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *SMALL]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = folder / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.exists() and "train/" in log.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in err and "Traceback" not in err
+    assert not (folder / "lease.json").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "report" / "index.html").is_file()
+
+
+def test_help_is_fast_and_has_examples():
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "restor_interp", "--help"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert time.monotonic() - began < 3  # measured 0.3 s on a quiet machine
+    assert "restor-interp run demo" in done.stdout
+    assert Path(sys.executable).exists()
