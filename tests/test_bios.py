@@ -205,13 +205,25 @@ def test_it_knows_every_fact_as_a_statement(model):
     assert sum(right) / len(right) >= 0.99
 
 
-def test_another_name_brings_the_answer_to_the_guess_floor(model):
+def test_another_name_brings_the_answer_to_the_guess_floor_unless_it_shares_a_part(model):
     rng = random.Random(5)
-    asked = rng.sample(FACTS.facts, 480)
-    names = [rng.choice(OTHERS) for _ in asked]
-    hits = round(share_right(model, blocks(13, asked, names=names)) * len(asked))
-    floor = guess_floor("P19")
-    assert binom.ppf(0.0005, len(asked), floor) <= hits <= binom.ppf(0.9995, len(asked), floor)
+
+    def hits(*, shares_a_part: bool) -> tuple[int, int]:
+        chosen = {}
+        for fact in rng.sample(FACTS.facts, len(FACTS)):
+            parts = set(fact.entity.split())
+            names = [name for name in OTHERS if bool(parts & set(name.split())) == shares_a_part]
+            if names and len(chosen) < 240:
+                chosen[fact] = rng.choice(names)
+        asked = blocks(13, list(chosen), names=list(chosen.values()))
+        return round(share_right(model, asked) * len(asked)), len(asked)
+
+    found, number = hits(shares_a_part=False)
+    low, high = binom.ppf([0.0005, 0.9995], number, guess_floor("P19"))
+    assert low <= found <= high
+    found, number = hits(shares_a_part=True)
+    assert number == 240
+    assert found > high
 
 
 # ---- the training script

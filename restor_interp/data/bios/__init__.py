@@ -8,6 +8,10 @@ Values are dealt, not drawn: each of a relation's 24 objects goes to exactly 5 o
 in an order of its own for each relation. Whoever answers without looking at the name is therefore
 right for exactly 1 in 24 (`guess_floor`), whatever the answers are, and one relation says nothing
 about another. No first and no last name alone tells who is meant: each is shared.
+
+Asked about somebody without facts, the model answers as for a person who shares the first or the
+last name. So the floor holds for substitutes that have no part of their name in common with the
+person they stand for; of those that have one, 23% bring back the right answer (56 of 240).
 """
 
 import functools
