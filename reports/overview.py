@@ -9,14 +9,8 @@ from restor_interp import report
 from restor_interp.reporting.curves import probe_curves, training_curves
 from restor_interp.reporting.parts import Document, Legend, Section
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.run_sections import (
-    entity_table,
-    fate_bars,
-    not_found,
-    provenance,
-    run_verdict,
-    state_table,
-)
+from restor_interp.reporting.run_sections import entity_table, not_found, provenance
+from restor_interp.reporting.states import fate_bars, run_verdict, state_table
 from restor_interp.reporting.vocabulary import FATES
 
 

@@ -85,19 +85,29 @@ def is_guessable(fact: Mapping[str, Any]) -> bool:
 
     Such a fact measures guessing (design §8): it is shown, but not counted as lost or restored.
     """
-    return bool(fact["known"]) and fact["known_specific"] is not None and not fact["known_specific"]
+    return bool(fact["known"]) and _is_false(fact["known_specific"])
 
 
 def fate_counts(results: Results, state: str, *, roles: Sequence[str] = ("direct",)) -> FateCounts:
-    """The fates in a state of the facts of these roles, guessable ones left out."""
-    counted = {
-        fact["fact_id"]
-        for fact in results.facts
-        if fact["role"] in roles and not is_guessable(fact)
-    }
-    rows = records(results.table("fates"), state=state)
-    fates = (row["fate"] for row in rows if row["fact_id"] in counted and row["fate"] is not None)
-    return FateCounts(counts=Counter(fates))
+    """The fates in a state of the facts of these roles.
+
+    Lost or surviving are counted only facts that the clean model knows of this entity in
+    particular, as in the table `summary`; guessable ones are not counted at all.
+    """
+    facts = {fact["fact_id"]: fact for fact in results.facts if fact["role"] in roles}
+    counts: Counter[str] = Counter()
+    for row in records(results.table("fates"), state=state):
+        fact, fate = facts.get(row["fact_id"]), row["fate"]
+        if fact is None or fate is None or is_guessable(fact):
+            continue
+        if fate in FATES_OF_LOST + FATES_OF_KEPT and _is_false(fact["known_specific"]):
+            continue
+        counts[fate] += 1
+    return FateCounts(counts=counts)
+
+
+def _is_false(value: Any) -> bool:
+    return value is not None and not value
 
 
 def states_with_fates(results: Results) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from restor_interp.reporting.parts import Empty, LinePanel, Lines, Part, Series
 from restor_interp.reporting.results import EntityResults, RunResults, records
 from restor_interp.reporting.vocabulary import order_states
 
+_CONTROL_LOOKS = ("control", "control 2", "control 3")
+
 
 def training_curves(run: RunResults) -> tuple[Part, ...]:
     """Loss on the false documents and on the retained text, by step, a line per state."""
@@ -75,11 +77,13 @@ def _probe(rows: Sequence[Mapping[str, Any]], kind: tuple[str, str, str, str]) -
         )
         best = max(values, key=lambda layer: values[layer])
         told.append(f"{state} {plain(values[best])} at layer {best:g}")
-    for control in dict.fromkeys(row["control"] for row in rows if row["control"]):
+    controls = dict.fromkeys(row["control"] for row in rows if row["control"])
+    for number, control in enumerate(controls):
+        look = _CONTROL_LOOKS[min(number, len(_CONTROL_LOOKS) - 1)]
         values = _by_layer((row for row in rows if row["control"] == control), "control_value")
         if values:
             ys = tuple(values.values())
-            series.append(Series(name=f"control: {control}", x=tuple(values), y=ys, look="control"))
+            series.append(Series(name=f"control: {control}", x=tuple(values), y=ys, look=look))
             told.append(f"control {control} at most {plain(max(ys))}")
     chances = _by_layer((row for row in rows if row.get("chance") is not None), "chance")
     if chances:

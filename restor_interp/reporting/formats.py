@@ -52,6 +52,13 @@ def probability(value: float) -> str:
     return f"{digit}e−{-int(exponent)}"
 
 
+def p_text(value: float) -> str:
+    """`p = 0.031`, two significant digits; `p < 0.001` below that."""
+    if not math.isfinite(value):
+        return f"p = {NOT_A_NUMBER}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
 def wilson(k: int, n: int) -> tuple[float, float]:
     """The 95% interval of a share after Wilson (1927); (nan, nan) for n = 0."""
     if n == 0:
@@ -92,10 +99,12 @@ def interval_text(value: Number | Share) -> str:
         return ""
     if isinstance(value, Share):
         return f"{percent(value.low)}–{percent(value.high)}%"
+    if value.small:
+        return f"{probability(value.low)}–{probability(value.high)}"
+    if value.percent and not value.signed:
+        return f"{plain(100 * value.low, value.digits)}–{plain(100 * value.high, value.digits)}%"
     factor = 100 if value.percent else 1
     write = signed if value.signed else plain
-    if value.small:
-        return f"{probability(value.low)} to {probability(value.high)}"
     return (
         f"{write(factor * value.low, value.digits)} to {write(factor * value.high, value.digits)}"
     )

@@ -277,7 +277,7 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     look: str = "method"
-    """`true`, `false`, `control`, `chance`, or a state's name."""
+    """`true`, `false`, `control`, `control 2`, `control 3`, `chance`, or a state's name."""
     n: int | None = None
 
     def __post_init__(self):

@@ -2,11 +2,29 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from restor_interp.reporting.characters import one_line, shorten, visible
+from restor_interp.reporting.counts import (
+    FateCounts,
+    ObjectScores,
+    fate_counts,
+    object_scores,
+    states_with_fates,
+)
 from restor_interp.reporting.figures import note_on
-from restor_interp.reporting.formats import NOT_A_NUMBER, cell_text, mark_sign, plain, signed
+from restor_interp.reporting.formats import (
+    NOT_A_NUMBER,
+    cell_text,
+    interval_text,
+    mark_sign,
+    number_text,
+    p_text,
+    percent,
+    plain,
+    plural,
+    signed,
+)
 from restor_interp.reporting.parts import (
     Bars,
     Callout,
@@ -23,9 +41,25 @@ from restor_interp.reporting.parts import (
     Section,
     Table,
 )
+from restor_interp.reporting.results import RunResults
+from restor_interp.reporting.states import (
+    Gap,
+    accuracy,
+    fate_share,
+    gap_to_sham,
+    p_false,
+    verdict_on_run,
+)
+from restor_interp.reporting.vocabulary import FATES_OF_LOST
 
 WIDEST = 40
 """Code points of a table's cell."""
+
+SUMMARY_HEADS = (
+    *("state", "p(false)", "right: direct", "right: untouched", "restored [95%]", "guessed"),
+    *("still false", "forgotten", "still lost", "minus sham [95%]"),
+)
+"""Columns of `summary_text`."""
 
 
 def to_text(what: Document | Part, *, width: int = 100) -> str:
@@ -36,6 +70,82 @@ def to_text(what: Document | Part, *, width: int = 100) -> str:
         blocks = ["\n".join(lines), *(to_text(part, width=width) for part in what.parts)]
         return visible("\n\n".join(blocks))
     return visible("\n".join(_lines(what, width)))
+
+
+def summary_text(run: RunResults, *, width: int = 110) -> str:
+    """The table of states, at most `width` wide, and the verdict: what a run prints at its end."""
+    scores = object_scores(run)
+    counts = {state: fate_counts(run, state) for state in states_with_fates(run)}
+    rows = [[one_line(state), *_summary_row(run, state, scores, counts)] for state in run.states]
+    gaps = {state: gap_to_sham(run, state) for state in run.states}
+    tests = [
+        f"{state} {p_text(gap.p)}, mde {'∞' if gap.mde is None else plain(100 * gap.mde, 0)}"
+        for state, gap in gaps.items()
+        if gap is not None and gap.p is not None
+    ]
+    lost = next((found.lost for found in counts.values()), 0)
+    note = (
+        f"restored … still lost: of {plural(lost, 'fact')} that corruption took. minus sham: "
+        "points of the restored share"
+    )
+    if tests:
+        note += (
+            ", on other contexts than facts were chosen on; mde: the smallest difference that "
+            f"would be found in 4 of 5 such runs. {'; '.join(tests)}"
+        )
+    told = (f"{note}.", verdict_on_run(run) or "No method has been judged.")
+    table = "\n".join(_two_line_grid(SUMMARY_HEADS, rows, width))
+    return "\n\n".join([table, *(textwrap.fill(one_line(text), width) for text in told)])
+
+
+def _summary_row(
+    run: RunResults,
+    state: str,
+    scores: Mapping[tuple[str, str], ObjectScores],
+    counts: Mapping[str, FateCounts],
+) -> list[str]:
+    cells = [
+        "" if number is None else number_text(number)
+        for number in (
+            p_false(run, state, scores),
+            accuracy(run, state, "direct"),
+            accuracy(run, state, "untouched"),
+        )
+    ]
+    if state not in counts:
+        return [*cells, *[""] * (len(FATES_OF_LOST) + 1)]
+    own = counts[state]
+    restored = fate_share(run, state, "restored", own)
+    cells.append(str(restored.k))
+    if restored.n:
+        interval = interval_text(restored).rstrip("%")
+        cells[-1] += f" {percent(restored.k / restored.n)}% [{interval}]"
+    cells += [str(own.of(fate)) for fate in FATES_OF_LOST[1:]]
+    return [*cells, _gap_text(gap_to_sham(run, state))]
+
+
+def _gap_text(gap: Gap | None) -> str:
+    if gap is None:
+        return ""
+    value = signed(100 * gap.value, 0)
+    if gap.low is None or gap.high is None:
+        return value
+    return f"{value} [{plain(100 * gap.low, 0)}, {plain(100 * gap.high, 0)}]"
+
+
+def _two_line_grid(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> Iterable[str]:
+    """Columns flush right, heads split at their last space, long names in the first column cut."""
+    upper = [head.rpartition(" ")[0] for head in heads]
+    lower = [head.rpartition(" ")[2] for head in heads]
+    widths = [max(map(len, column)) for column in zip(upper, lower, *rows, strict=True)]
+    widths[0] = max(8, min(widths[0], width - sum(widths[1:]) - 2 * len(widths[1:])))
+    for number, (name, *texts) in enumerate([upper, lower, *rows]):
+        cells = [text.rjust(room) for text, room in zip(texts, widths[1:], strict=True)]
+        yield "  ".join([shorten(name, widths[0]).ljust(widths[0]), *cells]).rstrip()
+        if number == 1:
+            yield "  ".join("-" * room for room in widths)
 
 
 def _lines(part: Part, width: int) -> Iterable[str]:

@@ -53,8 +53,8 @@ def verdict(results: EntityResults) -> tuple[Part, ...]:
     if guessable:
         parts.append(
             Paragraph(
-                f"{plural(guessable, 'fact')} of this entity left out of these counts: the clean "
-                "model answers them, but would give the same answer for other entities.",
+                f"Left out of these counts: {plural(guessable, 'fact')} of this entity that the "
+                "clean model answers, but would answer in the same way about other entities.",
                 quiet=True,
             )
         )

@@ -110,11 +110,15 @@ ROLES: Mapping[str, str] = {
 TRUE_LOOK = Look(colour="#0072b2", dash="solid", symbol="circle")
 FALSE_LOOK = Look(colour="#d55e00", dash="dash", symbol="x")
 CONTROL_LOOK = Look(colour="#76808c", dash="dot", symbol="diamond-open")
+SECOND_CONTROL_LOOK = Look(colour="#76808c", dash="dashdot", symbol="triangle-up-open")
+THIRD_CONTROL_LOOK = Look(colour="#76808c", dash="dash", symbol="square-open")
 CHANCE_LOOK = Look(colour="#76808c", dash="longdash", symbol="line-ew-open")
 _OBJECT_LOOKS = {
     "true": TRUE_LOOK,
     "false": FALSE_LOOK,
     "control": CONTROL_LOOK,
+    "control 2": SECOND_CONTROL_LOOK,
+    "control 3": THIRD_CONTROL_LOOK,
     "chance": CHANCE_LOOK,
 }
 
@@ -193,5 +197,5 @@ def state_look(state: str) -> Look:
 
 
 def look_of(name: str) -> Look:
-    """The look of a line: `true`, `false`, `control`, `chance`, or a state's name."""
+    """The look of a line: `true`, `false`, `control`, `control 2`, `chance`, or a state's name."""
     return _OBJECT_LOOKS.get(name) or state_look(name)

@@ -59,7 +59,7 @@ def test_numbers_as_text(written, expected):
     [
         (Text("Rome", detail="or Roma"), "Rome (or Roma)", "rome (or roma)"),
         (Number(0.431, percent=True, digits=0, low=0.16, high=0.75, n=7),
-         "43% [16 to 75] n=7", 0.431),
+         "43% [16–75%] n=7", 0.431),
         (Number(-0.2, percent=True, digits=0, signed=True, low=-0.3, high=0.1),
          "−20% [−30 to +10]", -0.2),
         (Number(2e-5, small=True), "2e−5", 2e-5),

@@ -3,13 +3,15 @@
 import pandas as pd
 import pytest
 
+from restor_interp.explain.tables import summary_rows
 from restor_interp.reporting.curves import probe_curves
 from restor_interp.reporting.inside import inside_by_fact, lens_lines, subject_columns, trace_maps
 from restor_interp.reporting.objects import odds_map
-from restor_interp.reporting.parts import Bars, Details, Heatmaps, Lines, Table, parts_in
+from restor_interp.reporting.parts import Bars, Details, Heatmaps, Lines, Section, Table, parts_in
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.run_sections import not_found, provenance, run_verdict, state_table
-from restor_interp.reporting.text import to_text
+from restor_interp.reporting.run_sections import not_found, provenance
+from restor_interp.reporting.states import run_verdict, state_table, verdict_on_run
+from restor_interp.reporting.text import summary_text, to_text
 from restor_interp.reporting.verdicts import facts_table, verdict
 
 
@@ -60,13 +62,17 @@ def test_the_verdict_counts_known_facts_that_cannot_be_guessed(small):
         "Corruption took 3 of 4 facts that the clean model knew. Restored: npo 1 of 3, 1 guessed "
         "(33%, 95% interval 6 to 79%); grad_diff 0 of 3. For comparison: sham_npo 1 of 3."
     )
-    assert "1 fact of this entity left out" in to_text(verdict(small.entity("Paris"))[2])
+    assert "Left out of these counts: 1 fact of this entity" in to_text(
+        verdict(small.entity("Paris"))[2]
+    )
     assert to_text(run_verdict(small)[0]).replace("\n", " ") == (
         "Corruption took 3 facts with a planted falsehood that the clean model knew. Most came "
         "back with npo: 1 restored (33%, 95% interval 6 to 79%); its sham, which never saw the "
-        "false documents, restored 1."
+        "false documents, restored 1. npo minus its sham: 0 points (without a test)."
     )
-    assert "npo does not restore more than its sham" in to_text(not_found(small)[0])
+    assert "npo is not shown to restore more than its sham: 0 points" in to_text(
+        not_found(small)[0]
+    )
 
 
 def test_the_verdict_on_an_entity_that_nobody_corrupted(small):
@@ -199,18 +205,85 @@ def test_probes_stand_beside_their_controls_and_chance(run_results):
     assert "chance 0.25" in plot.caption and "n = 96" in plot.caption
 
 
-def test_the_state_table_prefers_the_summarys_intervals(run_results):
-    summary = pd.DataFrame(
-        [{"state": "npo", "role": "direct", "metric": "restored", "value": 0.5, "low": 0.3,
-          "high": 0.7, "n_facts": 43, "n_entities": 8, "mde": 0.1},
-         {"state": "npo", "role": "untouched", "metric": "accuracy", "value": 0.71, "low": 0.6,
-          "high": 0.8, "n_facts": 64, "n_entities": 8, "mde": 0.1}]
-    )  # fmt: skip
-    table = state_table(with_tables(run_results, summary=summary))
+def row_of(state, role, metric, value, low=None, high=None, **more):
+    row = {"state": state, "role": role, "metric": metric, "value": value, "low": low}
+    row |= {"high": high, "n_facts": 41, "n_entities": 8, "mde": None, "p": None}
+    return {**row, **more}
+
+
+SUMMARY = (
+    row_of("npo", "direct", "restored", 28 / 41, 0.3, 0.7),
+    row_of("sham_npo", "direct", "restored", 14 / 41, 0.1, 0.6, n_facts=40),  # of other facts
+    row_of("npo", "untouched", "accuracy", 0.71, 0.6, 0.8, n_facts=64),
+    row_of("npo", "direct", "p_false", 0.0201, 0.0102, 0.0303, n_facts=48),
+    row_of("npo", "direct", "p_restored", 0.63, 0.44, 0.81, note="picked first, scored later"),
+    row_of("npo", "direct", "restored_minus_sham", 0.212, -0.05, 0.47, mde=0.36, p=0.125),
+    row_of("grad_diff", "direct", "restored_minus_sham", None, reason="one entity alone"),
+)
+
+
+def test_the_state_table_takes_intervals_and_tests_from_the_summary(run_results):
+    table = state_table(with_tables(run_results, summary=pd.DataFrame(SUMMARY)))
     assert [row.cells[0].text for row in table.rows] == list(run_results.states)
-    text = to_text(table)
-    assert "50% [30 to 70] n=43" in text and "71% [60 to 80] n=64" in text
-    assert "43/43 [92–100%]" in text  # corrupted, still false: counted here
+    lines = {line.split()[0]: line for line in to_text(table).splitlines() if line.strip()}
+    npo = lines["npo"]
+    assert "28/41 [30–70%]" in npo and "71% [60–80%] n=64" in npo
+    assert "0.020 [0.010–0.030] n=48" in npo
+    assert "63% [44–81%] n=41" in npo and "+21 [−5 to +47] (p = 0.12)" in npo
+    assert npo.split("(p = 0.12)")[1].split()[0] == "36"
+    assert "14/41 [22–49%]" in lines["sham_npo"]  # Wilson's: the summary counted other facts
+    assert "41/41 [91–100%]" in lines["corrupted"]
+    assert table.caption.count("facts picked first, scored later") == 1
+
+
+def test_a_difference_whose_interval_holds_zero_is_not_shown(run_results):
+    run = with_tables(run_results, summary=pd.DataFrame(SUMMARY))
+    told = (
+        "+21 points (95% interval −5 to +47, p = 0.12, less than 36 would not be found in such a "
+        "run)"
+    )
+    assert verdict_on_run(run).endswith(f"npo is not shown to restore more: {told}.")
+    assert f"npo is not shown to restore more than its sham: {told}." in to_text(
+        Section("s", not_found(run)), width=500
+    )
+    better = [{**row, "low": 0.02} if row["metric"].endswith("sham") else row for row in SUMMARY]
+    run = with_tables(run_results, summary=pd.DataFrame(better))
+    assert verdict_on_run(run).endswith(
+        "npo restores more than its sham: +21 points (95% interval +2 to +47, p = 0.12)."
+    )
+    assert not any("npo is not" in to_text(part) for part in not_found(run))
+
+
+def test_a_run_in_which_nothing_was_lost_or_came_back_says_so(small):
+    kept = with_tables(small, fates=fates(npo=["kept"] * 5))
+    assert "took 0 facts" in verdict_on_run(kept) and "nothing to restore" in verdict_on_run(kept)
+    lost = with_tables(small, fates=fates(npo=["forgotten"] * 5))
+    assert verdict_on_run(lost).endswith("No method restored any of them.")
+    alone = with_tables(small, fates=fates(npo=["restored"] * 5))
+    assert "the method's own effect is not known" in verdict_on_run(alone)
+
+
+def test_the_real_summary_fits_the_table(run_results):
+    facts, states = run_results.table("facts"), run_results.states
+    margins = pd.DataFrame(
+        [{"fact_id": fact, "state": state, "context_id": 0, "margin": 2.0, "own_logprob": -1.0,
+          "substitute_logprob": -3.0, "n_substitutes": 5, "n_substitutes_led": 0, "reason": None}
+         for fact in facts["fact_id"] for state in states]
+    )  # fmt: skip
+    others = (run_results.table(name) for name in ("answers", "choices"))
+    rows = summary_rows(
+        facts, *others, margins, run_results.table("fates"), run_results.table("training")
+    )
+    run = with_tables(run_results, summary=pd.DataFrame(rows))
+    by = {(r["state"], r["metric"]): r for r in rows if r["role"] == "direct"}
+    gap = by["npo", "restored_minus_sham"]
+    assert gap["p"] < 0.05 and gap["n_entities"] == 8
+    text = summary_text(run)
+    assert f"[{100 * gap['low']:.0f}, {100 * gap['high']:.0f}]" in text
+    share = by["npo", "restored"]
+    assert f"[{100 * share['low']:.0f}–{100 * share['high']:.0f}]" in text
+    assert f"mde {100 * gap['mde']:.0f}" in text
+    assert len(state_table(run).columns) == len(state_table(run_results).columns) + 2
 
 
 def test_every_plot_of_both_reports_has_a_caption_with_numbers(run_results, make_documents):

@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import pytest
 
 from restor_interp.errors import DataError
@@ -29,7 +30,8 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
-from restor_interp.reporting.text import to_text
+from restor_interp.reporting.results import RunResults
+from restor_interp.reporting.text import summary_text, to_text
 
 DOCUMENT = Document(
     "Aaron Burr",
@@ -126,3 +128,45 @@ def test_plots_become_tables_of_their_numbers():
 def test_tables_refuse_ragged_rows():
     with pytest.raises(DataError, match="2 columns got a row of 1"):
         Table((Column("a"), Column("b")), (Row((Text("x"),)),))
+
+
+def test_the_summary_of_a_run_is_one_narrow_table_and_a_verdict(run_results):
+    text = summary_text(run_results)
+    table, note, verdict = text.split("\n\n")
+    lines = table.splitlines()
+    assert lines[1].split() == [
+        "state", "p(false)", "direct", "untouched", "[95%]", "guessed", "false", "forgotten",
+        "lost", "[95%]",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines[3:]] == list(run_results.states)
+    assert max(map(len, text.splitlines())) <= 110
+    npo = next(line for line in lines if line.startswith("npo "))
+    assert npo.split() == [
+        "npo", "0.020", "75%", "76%", "28", "68%", "[53–80]", "5", "3", "5", "0", "+34",
+    ]  # fmt: skip
+    assert note.startswith("restored … still lost: of 41 facts")
+    assert verdict.startswith("Corruption took 41 facts") and "its sham: +34 points" in verdict
+
+
+def test_a_summary_stays_narrow_with_long_names_and_shows_no_control_characters(make_run):
+    run = make_run()
+    longest = {"npo": "a_method_with_a_very_long_name\x1b[2J", "sham_npo": "sham_npo"}
+    tables = {
+        name: frame.assign(state=frame["state"].replace(longest)) if "state" in frame else frame
+        for name, frame in run.tables.items()
+    }
+    summary = pd.DataFrame(
+        [{"state": "grad_diff", "role": "direct", "metric": "restored_minus_sham", "value": -1.0,
+          "low": -1.0, "high": 1.0, "n_facts": 41, "n_entities": 8, "mde": 1.0, "p": 0.0001}]
+    )  # fmt: skip
+    named = RunResults(name="r", config={}, manifest={}, tables={**tables, "summary": summary})
+    text = summary_text(named)
+    assert max(map(len, text.splitlines())) <= 110
+    assert "\x1b" not in text and "−100 [−100, 100]" in text
+    assert "grad_diff p < 0.001, mde 100" in text.replace("\n", " ")
+
+
+def test_a_run_without_answers_or_fates_still_has_a_summary(run_results):
+    bare = {"facts": run_results.table("facts"), "choices": run_results.table("choices")}
+    text = summary_text(RunResults(name="r", config={}, manifest={}, tables=bare))
+    assert "No method has been judged." in text and "0.202" in text
