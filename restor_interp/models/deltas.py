@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from restor_interp.errors import ConfigError, ModelError
+from restor_interp.errors import ConfigError, ModelError, StorageError
 from restor_interp.models.safety import check_folder
 
 if TYPE_CHECKING:
@@ -116,14 +116,22 @@ class Delta:
         return replace(self, updates={path: moved(u) for path, u in self.updates.items()})
 
     def save(self, folder: str | Path) -> Path:
-        """Write it: in PEFT's format if all of it is low-rank, else in ours."""
+        """Write it: in PEFT's format if all of it is low-rank, else in ours.
+
+        Raises `StorageError` where the folder cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         low_rank = {p: u for p, u in self.updates.items() if isinstance(u, LowRank)}
-        if low_rank and len(low_rank) == len(self.updates):
-            self._save_peft(folder, low_rank)
-        else:
-            self._save_ours(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if low_rank and len(low_rank) == len(self.updates):
+                self._save_peft(folder, low_rank)
+            else:
+                self._save_ours(folder)
+        except (OSError, SafetensorError) as error:
+            raise StorageError(
+                f"delta {self.name!r} cannot be written to {folder}: {error}"
+            ) from error
         return folder
 
     def _save_peft(self, folder: Path, updates: Mapping[str, LowRank]) -> None:

@@ -13,7 +13,7 @@ import peft
 import pytest
 import torch
 
-from restor_interp.errors import ConfigError, ModelError, RefusedError
+from restor_interp.errors import ConfigError, ModelError, RefusedError, StorageError
 from restor_interp.models.architectures import linear_modules
 from restor_interp.models.deltas import Delta, LowRank, State, dense_delta, load_delta
 from restor_interp.testing import FAMILIES, tiny_model
@@ -478,6 +478,14 @@ def test_folders_without_a_delta_are_told(tmp_path):
         load_delta(tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    delta = random_delta(tiny_model("llama"), "a")
+    for place in ("file", "file/below"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            delta.save(tmp_path / place)
+
+
 # ---- the real one
 
 
@@ -494,8 +502,8 @@ def test_switching_the_embedded_model_is_quick():
     model.add_delta(delta)
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         with model.at(State({"a": 1})):
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
     assert fingerprint(model) == clean
-    assert min(seconds) < 1.5  # 0.1 s on two idle cores
+    assert min(seconds) < 0.3  # of computing; 0.07 were measured
