@@ -225,10 +225,13 @@ def _file_place(path: Path, *, own_tokenizer: bool, convert: bool) -> _Place:
 
 
 def _hub_place(source: str) -> _Place:
-    import httpx  # huggingface_hub lets its errors through where a download breaks off
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    # Where a download breaks off, errors of the hub's HTTP library come through as they are; which
+    # library that is depends on the hub's version, and its base error is a base of the hub's.
+    unreachable: tuple[type[Exception], ...]
+    unreachable = (*HfHubHTTPError.__bases__, HFValidationError, LocalEntryNotFoundError, OSError)
     name, _, revision = source.partition("@")
     try:
         with without_bars():
@@ -240,13 +243,7 @@ def _hub_place(source: str) -> _Place:
                     ignore_patterns=["*/*"],
                 )
             )
-    except (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        httpx.HTTPError,
-        OSError,
-    ) as error:
+    except unreachable as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"{source!r} is neither a folder here nor could it be fetched from the model hub: "

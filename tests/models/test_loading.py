@@ -5,6 +5,7 @@ Run: python -m pytest tests/models/test_loading.py
 
 import dataclasses
 import errno
+import importlib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -443,9 +444,22 @@ def test_a_file_of_weights_asks_for_its_folder(saved):
         loading.load_model(saved / "model.safetensors")
 
 
-def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
+HTTP = importlib.import_module(HfHubHTTPError.__mro__[1].__module__.partition(".")[0])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LocalEntryNotFoundError("cannot find the requested files in the disk cache"),
+        HTTP.RemoteProtocolError("peer closed connection without sending complete message body"),
+        HTTP.ConnectTimeout(""),
+        OSError("[Errno 101] Network is unreachable"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_hub_that_cannot_be_reached(monkeypatch, error):
     def unreachable(*args, **settings):
-        raise LocalEntryNotFoundError("cannot find the requested files in the disk cache")
+        raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(ModelError, match=r"'some/model'.*network.*copy the model's folder"):
