@@ -16,6 +16,7 @@ taking off is done here: the modules that were there return to their places, and
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -47,8 +48,7 @@ class Adapter:
         """`<module>.a` [rank, in] and `<module>.b` [out, rank], in the model's order."""
         found: dict[str, nn.Parameter] = {}
         for name, layer in self._layers.items():
-            found[f"{name}.a"] = layer.lora_A[NAME].weight
-            found[f"{name}.b"] = layer.lora_B[NAME].weight
+            found[f"{name}.a"], found[f"{name}.b"] = _factors(layer)
         return found
 
     def parameters(self) -> list[nn.Parameter]:
@@ -74,15 +74,16 @@ class Adapter:
 
     def to_delta(self, name: str) -> Delta:
         """A copy of the adapter as it is now, on the CPU in fp32."""
-        updates = {
-            module: LowRank(
-                a=layer.lora_A[NAME].weight.detach().float().cpu().clone(),
-                b=layer.lora_B[NAME].weight.detach().float().cpu().clone(),
-                scale=self.scale,
-            )
-            for module, layer in self._layers.items()
-        }
+        updates = {}
+        for module, layer in self._layers.items():
+            a, b = (factor.detach().float().cpu().clone() for factor in _factors(layer))
+            updates[module] = LowRank(a=a, b=b, scale=self.scale)
         return Delta(name, updates, base_model=self.base)
+
+
+def _factors(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
+    """A [rank, in] and B [out, rank] of PEFT's layer."""
+    return layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
 
 
 @contextlib.contextmanager
@@ -178,7 +179,7 @@ def _slice(text: str | None) -> slice:
 def _initialise(attached: Mapping[str, LoraLayer], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for layer in attached.values():
-        a, b = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+        a, b = _factors(layer)
         bound = a.shape[1] ** -0.5
         # Drawn on the CPU: the same start on every device.
         a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=generator))

@@ -93,12 +93,13 @@ def _method_job(config: RunConfig, name: str, chosen: MethodSettings, *, forget:
     method = METHODS[chosen.method]
     settings = method.settings.read(chosen.settings, f"the method {name}").model_dump(mode="json")
     name = f"sham_{name}" if forget == "sham" else name
-    start = State({} if method.start == "clean" else {CORRUPTION: 1.0})
+    corrupted = State({CORRUPTION: 1.0})
+    start = State({}) if method.start == "clean" else corrupted
     return Job(
         name=name,
         state_name=name,
         start=start,
-        state=method.arrive(start, name, settings),
+        state=method.arrive(corrupted, name, settings),
         method=method,
         settings=settings,
         training=TrainSettings.read(
