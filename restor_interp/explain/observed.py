@@ -65,8 +65,8 @@ def states_of(answers: pd.DataFrame) -> tuple[str, ...]:
 
 def right_shares(answers: pd.DataFrame) -> pd.DataFrame:
     """[fact_id, context_id] × state: the share of right answers (templates and draws averaged)."""
-    measured = answers[answers["outcome"].notna()]
-    right = measured.assign(right=(measured["outcome"] == "true").astype(float))
+    measured = answers.loc[answers["outcome"].notna()]
+    right = measured.assign(right=measured["outcome"].eq("true").astype(float))
     return _by_state(right, ["fact_id", "context_id"], "right")
 
 
@@ -75,26 +75,25 @@ def object_logprobs(choices: pd.DataFrame, category: str) -> pd.DataFrame:
 
     Summed over its tokens, over its spellings by log-sum-exp, then averaged over contexts.
     """
-    rows = choices[(choices["category"] == category) & choices["sum_logprob"].notna()]
     keys = ["fact_id", "context_id", "state"]
-    values = rows["sum_logprob"].astype(float)
-    # p of one spelling may underflow: add relative to the likeliest
-    top = values.groupby([rows[key] for key in keys]).transform("max")
-    total = np.exp(values - top).groupby([rows[key] for key in keys]).sum()
-    best = top.groupby([rows[key] for key in keys]).first()
-    logprobs = (best + np.log(total)).rename("logprob").reset_index()
-    return _by_state(logprobs, ["fact_id"], "logprob")
+    chosen = choices["category"].eq(category) & choices["sum_logprob"].notna()
+    rows = choices.loc[chosen, [*keys, "sum_logprob"]].astype({"sum_logprob": float})
+    # relative to the likeliest spelling, so that no exponential underflows
+    rows["top"] = rows.groupby(keys)["sum_logprob"].transform("max")
+    rows["weight"] = np.exp((rows["sum_logprob"] - rows["top"]).to_numpy())
+    spelled = rows.groupby(keys, as_index=False).agg({"top": "first", "weight": "sum"})
+    spelled["logprob"] = spelled["top"] + np.log(spelled["weight"].to_numpy())
+    return _by_state(spelled, ["fact_id"], "logprob")
 
 
 def margins_by_state(margins: pd.DataFrame) -> pd.DataFrame:
     """fact_id × state: margin in nats, averaged over the contexts that have one."""
-    rows = margins[margins["margin"].notna()]
+    rows = margins.loc[margins["margin"].notna()]
     return _by_state(rows.assign(margin=rows["margin"].astype(float)), ["fact_id"], "margin")
 
 
 def _by_state(rows: pd.DataFrame, index: list[str], value: str) -> pd.DataFrame:
-    means = rows.groupby([*index, "state"], sort=False)[value].mean()
-    return means.unstack("state")
+    return rows.pivot_table(index=index, columns="state", values=value, aggfunc="mean", sort=False)
 
 
 def lookup(table: pd.DataFrame) -> dict[tuple[str, str], float]:
@@ -108,9 +107,8 @@ def lookup(table: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 def column_of(table: pd.DataFrame, state: str, fact_ids: pd.Index) -> pd.Series:
     """A state's numbers for these facts, NaN where there is none."""
-    if state not in table.columns:
-        return pd.Series(np.nan, index=fact_ids, dtype=float)
-    return table[state].reindex(fact_ids).astype(float)
+    numbers = table.reindex(index=fact_ids, columns=pd.Index([state]))
+    return pd.Series(numbers.to_numpy(dtype=float)[:, 0], index=fact_ids)
 
 
 def _is_missing(value: Any) -> bool:

@@ -93,11 +93,12 @@ class _Run:
 
     @cached_property
     def roles(self) -> tuple[str, ...]:
-        return tuple(role for role in ROLES if (self.facts["role"] == role).any())
+        own = set(self.facts["role"])
+        return tuple(role for role in ROLES if role in own)
 
     @cached_property
-    def entity(self) -> pd.Series:
-        return self.facts.set_index("fact_id")["entity"]
+    def entity(self) -> dict[str, str]:
+        return dict(zip(self.facts["fact_id"], self.facts["entity"], strict=True))
 
     @cached_property
     def right(self) -> pd.DataFrame:
@@ -107,20 +108,25 @@ class _Run:
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """fact_id × state, over all contexts."""
-        return self.right.groupby(level="fact_id", sort=False).mean()
+        return _per_fact(self.right)
 
     @cached_property
     def logprobs(self) -> dict[str, pd.DataFrame]:
         return {name: object_logprobs(self.choices, name) for name in ("false", "true")}
 
     def ids(self, role: str, *, specific: bool = False) -> pd.Index:
-        chosen = self.facts["role"] == role
+        chosen = self.facts["role"].eq(role).to_numpy()
         if specific:
-            chosen &= self.facts["known_specific"].fillna(False).astype(bool)
-        return pd.Index(self.facts.loc[chosen, "fact_id"])
+            chosen = chosen & self.facts["known_specific"].eq(True).fillna(False).to_numpy(bool)
+        return pd.Index(self.facts["fact_id"].to_numpy()[chosen])
 
     def entities(self, fact_ids: pd.Index) -> list[str]:
-        return self.entity.reindex(fact_ids).tolist()
+        return [self.entity[fact_id] for fact_id in fact_ids]
+
+    def fates_in(self, state: str) -> pd.Series:
+        """fact_id -> fate."""
+        rows = self.fates.loc[self.fates["state"].eq(state)]
+        return pd.Series(rows["fate"].to_numpy(), index=pd.Index(rows["fact_id"]), dtype=object)
 
     # ---- chosen on the first context, scored on the others
 
@@ -146,7 +152,7 @@ class _Run:
         """fact_id × state: the share right of the contexts that facts are scored on."""
         scored = self.contexts[1:] or self.contexts
         kept = self.right.index.get_level_values("context_id").isin(scored)
-        return self.right[kept].groupby(level="fact_id", sort=False).mean()
+        return _per_fact(self.right.loc[kept])
 
     @cached_property
     def scored_restored(self) -> pd.DataFrame:
@@ -166,21 +172,33 @@ class _Run:
     def equivalent(self, state: str) -> "_Equivalents":
         """The rollback with a state's log p(false) on direct facts, averaged over entities."""
         fact_ids = self.ids("direct")
-        table = self.logprobs["false"].reindex(index=fact_ids, columns=[*self.path, state])
+        table = self.logprobs["false"].reindex(
+            index=fact_ids, columns=pd.Index([*self.path, state])
+        )
         table = table.dropna()
-        levels = table.groupby(self.entity.reindex(table.index).to_numpy()).mean()
-        found = [
-            equivalent_rollback(self.path, one[list(self.path)].tolist(), float(one[state]))
-            for one in (levels.mean(), *(levels.drop(name).mean() for name in levels.index))
-        ]
+        codes = pd.factorize(np.array(self.entities(table.index)))[0]
+        values = table.to_numpy(dtype=float)
+        levels = np.array([values[codes == code].mean(0) for code in np.unique(codes)])
+        if not len(levels):
+            return _Equivalents(equivalent_rollback(self.path, (), math.nan), (), 0)
+        means = [levels.mean(0)]
+        if len(levels) > 1:
+            means += [np.delete(levels, place, axis=0).mean(0) for place in range(len(levels))]
+        found = [equivalent_rollback(self.path, one[:-1].tolist(), float(one[-1])) for one in means]
         return _Equivalents(found[0], tuple(one.weight for one in found[1:]), len(table))
+
+
+def _per_fact(right: pd.DataFrame) -> pd.DataFrame:
+    """Means over contexts."""
+    means: Any = right.groupby(level="fact_id", sort=False).mean()
+    return means
 
 
 @dataclass(frozen=True)
 class _Equivalents:
     point: Equivalent
     without: tuple[float, ...]
-    """λ with each entity left out."""
+    """λ with each entity left out; none where there is one entity."""
     n_facts: int
 
     def estimate(self) -> Estimate:
@@ -188,7 +206,7 @@ class _Equivalents:
 
         NaN bounds where λ has no value without some entity.
         """
-        weight, g = self.point.weight, len(self.without)
+        weight, g = self.point.weight, max(1, len(self.without))
         if math.isnan(weight):
             return missing(self.point.reason, n_facts=self.n_facts, n_entities=g)
         low = high = math.nan
@@ -290,23 +308,23 @@ def _fate_rows(run: _Run, state: str, role: str) -> Iterator[dict[str, Any]]:
     fact_ids = run.ids(role, specific=True)
     number = len(set(run.entities(fact_ids)))
     yield _row(state, role, "n_known_specific", _count(len(fact_ids), len(fact_ids), number))
-    own = run.fates[run.fates["state"] == state].set_index("fact_id")["fate"]
-    fates = own.reindex(fact_ids).dropna()
+    own = run.fates_in(state)
+    fates = pd.Series(own.reindex(fact_ids)).dropna()
     if state == "clean" or not len(own):
         return
     groups = {"lost": FATES_OF_LOST, "survived": FATES_OF_SURVIVED}
     for name, members in groups.items():
-        among = fates[fates.isin(members)]
+        among = fates.loc[fates.isin(members)]
         entities = len(set(run.entities(among.index)))
         yield _row(state, role, f"n_{name}", _count(len(among), len(fates), number))
         for fate in members:
-            found = (among == fate).astype(float)
+            found = among.eq(fate).astype(float)
             count = _count(int(found.sum()), len(among), entities)
             yield _row(state, role, f"n_{fate}", count)
             yield _row(state, role, fate, _share(run, found))
     for fate in FATES:
         if fate not in FATES_OF_LOST + FATES_OF_SURVIVED:
-            count = int((own.reindex(run.ids(role)) == fate).sum())
+            count = int(own.reindex(run.ids(role)).eq(fate).to_numpy().sum())
             yield _row(state, role, f"n_{fate}", _count(count, len(run.ids(role)), number))
 
 
@@ -322,13 +340,14 @@ def _restored_rows(run: _Run, state: str, role: str) -> Iterator[dict[str, Any]]
     for name, other in _references(run, state, ("corrupted", "sham", "retain_only")):
         found = _difference(run, table, state, other, lost)
         yield _row(state, role, f"restored_minus_{name}", found, against=other, note=run.note)
-    fates = run.fates[run.fates["state"] == state].set_index("fact_id")["fate"]
-    specific = run.ids(role, specific=True)
     fact_ids = run.ids(role)
+    fates = run.fates_in(state).reindex(run.ids(role, specific=True))
     recovered = recovered_fraction(
-        *(column_of(run.accuracy, name, fact_ids) for name in ("clean", "corrupted", state)),
+        column_of(run.accuracy, "clean", fact_ids),
+        column_of(run.accuracy, "corrupted", fact_ids),
+        column_of(run.accuracy, state, fact_ids),
         run.entities(fact_ids),
-        n_lost=int(fates.reindex(specific).isin(FATES_OF_LOST).sum()),
+        n_lost=int(fates.isin(FATES_OF_LOST).to_numpy().sum()),
     )
     yield _row(state, role, "recovered_fraction", recovered)
     if role == "direct" and run.path and state not in run.path:

@@ -40,9 +40,9 @@ def facts_with_knowledge(
     contexts are pooled). A fact without substitutes is not known to be specific; NA where a known
     fact has no margin row at all.
     """
-    asked = answered(answers[answers["state"] == "clean"])
-    clean = margins[margins["state"] == "clean"]
-    pooled = {fact_id: _pooled(rows) for fact_id, rows in clean.groupby("fact_id", sort=False)}
+    asked = answered(answers.loc[answers["state"].eq("clean")])
+    clean = margins.loc[margins["state"].eq("clean")]
+    pooled = _pooled_margins(clean)
     known, specific, nats = [], [], []
     for fact_id in facts["fact_id"]:
         outcomes = asked.get((fact_id, "clean"), NOT_ASKED).outcomes
@@ -61,19 +61,32 @@ def facts_with_knowledge(
     )
 
 
-def _pooled(rows: pd.DataFrame) -> Margin:
-    """One margin out of those of several contexts: means of log-probabilities, counts added."""
-    rows = rows[rows["margin"].notna()]
-    if not len(rows):
+def _pooled_margins(margins: pd.DataFrame) -> dict[str, Margin]:
+    """One margin per fact out of those of its contexts: means of log-probabilities, counts added.
+
+    Without a measured one, it is a margin without substitutes.
+    """
+    columns = ("own_logprob", "substitute_logprob", "n_substitutes", "n_substitutes_led")
+    measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in margins["fact_id"]}
+    rows = margins.loc[margins["margin"].notna()]
+    for fact_id, *numbers in zip(
+        rows["fact_id"], *(rows[name].astype(float) for name in columns), strict=True
+    ):
+        measured[fact_id].append(tuple(numbers))
+    return {fact_id: _pooled(found) for fact_id, found in measured.items()}
+
+
+def _pooled(found: list[tuple[float, ...]]) -> Margin:
+    if not found:
         return Margin(
             own_logprob=math.nan, substitute_logprobs=(), own_leads=False, n_substitutes_led=0
         )
-    number = int(rows["n_substitutes"].sum())
+    own, substitute, number, led = np.array(found).T
     return Margin(
-        own_logprob=float(rows["own_logprob"].mean()),
-        substitute_logprobs=(float(rows["substitute_logprob"].mean()),) * number,
+        own_logprob=float(own.mean()),
+        substitute_logprobs=(float(substitute.mean()),) * int(number.sum()),
         own_leads=True,
-        n_substitutes_led=int(rows["n_substitutes_led"].sum()),
+        n_substitutes_led=int(led.sum()),
     )
 
 

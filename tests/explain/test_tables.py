@@ -388,6 +388,37 @@ def test_few_entities_are_said_to_be_few_and_nothing_lost_has_a_reason():
     assert not np.isinf(numbers.to_numpy()).any()
 
 
+def test_a_run_without_margins_choices_or_training_has_reasons_in_their_place():
+    made = MadeUp()
+    outcomes = {"clean": "ttt", "corrupted": "fff", "rollback_0.5": "tff", "npo": "ttf"}
+    for number in range(3):
+        made.add(f"f{number}", f"e{number}", outcomes)
+    facts, answers = pd.DataFrame(made.facts), pd.DataFrame(made.answers)
+    choices, margins = table_frame("choices", []), table_frame("margins", [])
+    training = table_frame("training", [])
+    facts = facts_with_knowledge(facts, answers, margins.assign(n_substitutes_led=None))
+    assert facts["known"].all()
+    assert facts["known_specific"].isna().all()
+    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices))
+    assert set(fates.query("state == 'npo'")["fate"]) == {"restored"}
+    assert "margin not measured" in fates["evidence"][0]
+    frame = pd.DataFrame(summary_rows(facts, answers, choices, margins, fates, training))
+    assert the_row(frame, "npo", "accuracy")["value"] == pytest.approx(2 / 3)
+    for metric in ("p_false", "p_restored", "equivalent_rollback", "recovered_fraction"):
+        row = the_row(frame, "npo", metric)
+        assert pd.isna(row["value"])
+        assert row["reason"]
+
+
+def test_tables_survive_a_file(planted, told, tmp_path):
+    """Booleans, None and NaN come back from parquet as something that gives the same numbers."""
+    back = {}
+    for name, frame in planted.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet", index=False)
+        back[name] = pd.read_parquet(tmp_path / f"{name}.parquet")
+    pd.testing.assert_frame_equal(summary(back), told)
+
+
 def test_random_tables_agree_with_a_plain_loop():
     """p_restored and its difference to the sham, from the definitions, without pandas."""
     random = np.random.default_rng(3)
