@@ -126,7 +126,7 @@ def run(
 
     with Drawn() as drawn:
         finished = run_pipeline(preset, out=out, overrides=overrides or [], progress=drawn)
-    out_console.print(finished.summary_text(), markup=False)
+    out_console.print(finished.summary_text(), markup=False, highlight=False, soft_wrap=True)
     if finished.failures:
         for failure in finished.failures:
             err_console.print(f"failed: {failure}", style="red", markup=False)

@@ -19,7 +19,7 @@ from restor_interp.models.loading import load_model
 from restor_interp.presets import RunConfig, read_config
 from restor_interp.reporting.html import write_site
 from restor_interp.reporting.results import EntityResults, RunResults
-from restor_interp.reporting.text import to_text
+from restor_interp.reporting.text import summary_text
 from restor_interp.store import Store, write_json
 
 
@@ -151,9 +151,7 @@ class Run:
 
     def summary_text(self) -> str:
         """The run's summary table and where the report is, for a terminal."""
-        results = self.results()
-        overview, _ = self._report_definitions(())
-        return to_text(overview.run(results)) + f"\n\nreport: {self.folder}/report/index.html"
+        return f"{summary_text(self.results())}\n\nreport: {self.folder}/report/index.html"
 
 
 def _publish_file(source: Path, target: Path) -> None:

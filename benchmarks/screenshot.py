@@ -1,0 +1,84 @@
+"""The pictures of a report that the README shows: the first page, and one entity from inside.
+
+    python benchmarks/screenshot.py runs/demo      # docs/report.png and docs/report-entity.png
+    python benchmarks/screenshot.py runs/demo --entity France --dark
+
+Needs playwright and a Chromium (`apt-get install chromium-headless-shell`, or
+`playwright install chromium`). Plots are drawn before the picture is taken.
+"""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+import restor_interp as ri
+from restor_interp.reporting.characters import file_stem
+
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+WIDTH = 1280
+HEIGHT = 1160
+"""Pixels of the first page that fit: the verdict, the table of states, and some of the bars."""
+
+DRAW_NEXT = """(selector) => {
+  const all = [...document.querySelectorAll(selector)].filter((c) => c.checkVisibility());
+  const next = all.find((canvas) => !canvas.dataset.drawn);
+  if (next) next.scrollIntoView({ behavior: "instant", block: "center" });
+  return !next;
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, help="a run's folder, with its report")
+    parser.add_argument("--entity", help="whose page; default: the first that was traced")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the pictures")
+    parser.add_argument("--dark", action="store_true")
+    given = parser.parse_args()
+
+    report = given.run / "report"
+    entity = given.entity or first_traced(given.run)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+        browser = playwright.chromium.launch(executable_path=found)
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": HEIGHT},
+            color_scheme="dark" if given.dark else "light",
+        )
+        page.goto((report / "index.html").resolve().as_uri())
+        draw(page, "#s1 .canvas")
+        page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+        page.screenshot(path=given.out / "report.png")
+        page.goto((report / f"e/{file_stem(entity)}.html").resolve().as_uri())
+        inside = "details[open] > .plot"
+        draw(page, f"{inside} .canvas")
+        fold = page.locator("details.fold[open]").filter(has=page.locator(".plot")).first
+        fold.screenshot(path=given.out / "report-entity.png")
+        browser.close()
+    for name in ("report.png", "report-entity.png"):
+        path = given.out / name
+        print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+
+
+def first_traced(run: Path) -> str:
+    """The first entity one of whose facts was traced; without any, the first of all."""
+    results = ri.open_run(run).results()
+    traced = set(results.table("traces")["fact_id"])
+    facts = [fact for fact in results.facts if fact["fact_id"] in traced] or list(results.facts)
+    return facts[0]["entity"]
+
+
+def draw(page: Page, selector: str) -> None:
+    """Scroll along the unfolded plots that match, until each of them is drawn."""
+    deadline = time.monotonic() + 60
+    while not page.evaluate(DRAW_NEXT, selector):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"a plot of {page.url} was not drawn within a minute")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
