@@ -230,7 +230,6 @@ def _hub_place(source: str) -> _Place:
 
     # Where a download breaks off, errors of the hub's HTTP library come through as they are; which
     # library that is depends on the hub's version, and its base error is a base of the hub's.
-    unreachable: tuple[type[Exception], ...]
     unreachable = (*HfHubHTTPError.__bases__, HFValidationError, LocalEntryNotFoundError, OSError)
     name, _, revision = source.partition("@")
     try:
@@ -243,7 +242,7 @@ def _hub_place(source: str) -> _Place:
                     ignore_patterns=["*/*"],
                 )
             )
-    except unreachable as error:
+    except unreachable as error:  # pyright: ignore[reportGeneralTypeIssues]
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ModelError(
             f"{source!r} is neither a folder here nor could it be fetched from the model hub: "
