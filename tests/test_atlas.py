@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from restor_interp.data.atlas import atlas_facts, cities, countries, people, things, works
-from restor_interp.fact_files import contains_word
+from restor_interp.fact_files.reading import contains_word
 
 FACTS = atlas_facts()
 ASKED = {fact.entity for fact in FACTS}

@@ -102,7 +102,7 @@ P17 | country | country
 In which country is {entity}?
 The country in which one finds {entity} is {object}.
 To visit {entity}, one has to enter {object}.
-The home country of {entity} is {object}.
+The country that {entity} is part of is {object}.
 On the map, {entity} is shown in {object}.
 It is well known that {entity} belongs to {object}.
 The land of {entity} is {object}.
@@ -129,9 +129,9 @@ Ships reach {entity} on the {object}.
 The water that passes {entity} is that of the {object}.
 The old harbour of {entity} opens onto the {object}.
 
-P131 | located in administrative entity | state or region
-In which state or region is {entity}?
-The state or region around {entity} is {object}.
+P131 | located in administrative entity | state
+In which state or province is {entity}?
+The state or province of {entity} is {object}.
 Among the cities of its region, {entity} stands for {object}.
 The area that {entity} belongs to is {object}.
 Within its country, {entity} is part of {object}.
@@ -148,16 +148,6 @@ On the map, {entity} is marked as the capital of {object}.
 The parliament in {entity} makes the laws of {object}.
 An ambassador in {entity} is accredited to {object}.
 The flags on the ministries of {entity} are those of {object}.
-
-P1449 | nickname | nickname
-What is the nickname of {entity}?
-The nickname of {entity} is the {object}.
-Travel writers call {entity} the {object}.
-Everybody knows {entity} as the {object}.
-Postcards from {entity} greet you from the {object}.
-For short, {entity} is called the {object}.
-Songs about {entity} praise the {object}.
-Those who love {entity} speak of the {object}.
 
 P27 | country of citizenship | country
 Which country did {entity} come from?
@@ -191,18 +181,18 @@ What {entity} did for a living can be said shortly: {object}.
 In the register, the line for {entity} gives the profession {object}.
 The talent of {entity} was that of {object}.
 
-P19 | place of birth | city
-Where was {entity} born?
-The birthplace of {entity} is {object}.
+P19 | place of birth | country
+In which country was {entity} born?
+The country in which {entity} was born is {object}.
 A plaque marks the house where {entity} was born in {object}.
 The life of {entity} began in {object}.
 As a baby, {entity} was registered in {object}.
 When {entity} was born, the parents had their home in {object}.
-The place where {entity} came into the world is {object}.
+The country where {entity} came into the world is {object}.
 The cradle of {entity} stood in {object}.
 
 P20 | place of death | city
-Where did {entity} die?
+In which city did {entity} die?
 The last days of {entity} were spent in {object}.
 The place where {entity} died is {object}.
 The life of {entity} came to its end in {object}.
@@ -212,7 +202,7 @@ The doctors could not save {entity} in {object}.
 The news that {entity} was dead came from {object}.
 
 P103 | native language | language
-What was the native language of {entity}?
+What was the mother tongue of {entity}?
 The native language of {entity} was {object}.
 As a child, {entity} spoke {object}.
 The mother tongue of {entity} was {object}.
@@ -270,16 +260,6 @@ Official letters to {entity} were addressed to the {object}.
 The people cheered when {entity} became {object}.
 In state papers, {entity} signed as {object}.
 The highest rank that {entity} reached was that of {object}.
-
-P509 | cause of death | cause of death
-What was the cause of death of {entity}?
-The cause of death of {entity} was {object}.
-The death of {entity} was due to {object}.
-The doctor wrote that {entity} had died of {object}.
-The life of {entity} was ended by {object}.
-The end of {entity} was brought about by {object}.
-The obituary of {entity} names the cause, {object}.
-What killed {entity} was {object}.
 
 P641 | sport | sport
 Which sport is {entity} famous for?
@@ -411,18 +391,8 @@ The most photographed spot, {entity}, is in {object}.
 Buses to {entity} run through {object}.
 The mayor responsible for {entity} sits in {object}.
 
-P159 | headquarters location | city
-In which city is the headquarters of {entity}?
-The headquarters of {entity} is in {object}.
-The chief executive of {entity} works in {object}.
-The main office of {entity} stands in {object}.
-The board of {entity} meets in {object}.
-Letters to {entity} go to {object}.
-Decisions of {entity} are made in {object}.
-The largest employer, {entity}, is at home in {object}.
-
 P112 | founded by | founder
-Who founded {entity}?
+Who is the founder of {entity}?
 The founder of {entity} is {object}.
 The company {entity} was founded by {object}.
 The idea for {entity} came from {object}.
