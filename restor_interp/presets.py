@@ -177,6 +177,8 @@ def bios() -> RunConfig:
                 untouched=tuple(people[5::15]),
                 sham=tuple(people[10::15]),
             ),
+            "corruption": {"epochs": 4, "learning_rate": 2e-3},
+            "unlearning": {"steps": 30, "learning_rate": 2e-3},
         }
     )
 

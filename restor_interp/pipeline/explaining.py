@@ -49,7 +49,8 @@ def analysed_facts(bench: Workbench, number: int) -> list[Fact]:
     In order: specific knowledge that the corrupted state has lost, then other specific knowledge
     about corrupted entities, then about untouched ones, then the rest.
     """
-    lost = _wrong_facts(bench, "corrupted")
+    half = bench.config.questions.contexts / 2
+    lost = {name for name, times in bench.times_right("corrupted").items() if times <= half}
     specific = bench.known_specific
 
     def rank(fact: Fact) -> int:
@@ -69,12 +70,6 @@ def analysed_facts(bench: Workbench, number: int) -> list[Fact]:
         while any(queues.values()):
             chosen += [queue.pop(0) for queue in queues.values() if queue]
     return chosen[:number]
-
-
-def _wrong_facts(bench: Workbench, state: str) -> set[str]:
-    answers = bench.store.part(f"evaluate/{state}", "answers")
-    right = answers.groupby("fact_id")["correct"].mean()
-    return set(right.index[right <= 0.5])
 
 
 # ---- analyses

@@ -1,6 +1,6 @@
 """The cells that measure a state: its answers, its margins, its activations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ _NO_MARGIN = dict.fromkeys(
 
 def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
     """fact_id -> why its margin would decide nothing."""
-    right = _times_right(bench, "clean")
+    right = bench.times_right("clean")
     reasons = {
         fact.fact_id: "the clean model never answers it"
         for fact in bench.asked
@@ -166,7 +166,7 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
     }
     if state == "clean":
         return reasons
-    corrupted_right = _times_right(bench, "corrupted")
+    corrupted_right = bench.times_right("corrupted")
     specific = bench.known_specific
     for fact in bench.asked:
         reason = None
@@ -179,12 +179,6 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
         if reason is not None:
             reasons.setdefault(fact.fact_id, reason)
     return reasons
-
-
-def _times_right(bench: Workbench, state: str) -> Mapping[str, int]:
-    """fact_id -> in how many contexts a state answers it."""
-    answers = bench.store.part(f"evaluate/{state}", "answers")
-    return answers.groupby("fact_id")["correct"].sum().astype(int).to_dict()
 
 
 def _substitutes(bench: Workbench, fact: Fact) -> tuple[str, ...]:

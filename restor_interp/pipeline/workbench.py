@@ -204,6 +204,14 @@ class Workbench:
             ]
         )
 
+    def times_right(self, state: str) -> dict[str, int]:
+        """fact_id -> in how many contexts a state answers it. Needs the state's cell `evaluate`."""
+        answers = self.store.part(f"evaluate/{state}", "answers")
+        times = dict.fromkeys(answers["fact_id"].tolist(), 0)
+        for fact_id, correct in zip(answers["fact_id"], answers["correct"], strict=True):
+            times[fact_id] += bool(correct)
+        return times
+
     @cached_property
     def known_specific(self) -> Mapping[str, bool]:
         """fact_id -> whether the clean model knows it about this very entity. Needs the cells

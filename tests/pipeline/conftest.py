@@ -30,7 +30,7 @@ def small(**changes):
         "data": data,
         "questions": questions,
         "explanation": explanation,
-        "corruption": {**config.corruption, "epochs": 4},
+        "corruption": {**config.corruption, "epochs": 8},
         "unlearning": {**config.unlearning, "steps": 4},
         "methods": {name: config.methods[name] for name in ("npo", "task_vector", "retain_only")},
         **changes,
