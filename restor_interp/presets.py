@@ -125,10 +125,48 @@ class RunConfig(Section):
 
 # Entities of atlas. The demo is scored on these; its settings were tuned on `demo_tuning`,
 # whose corrupted entities are others.
-DEMO_CORRUPTED: tuple[str, ...] = ()
-DEMO_UNTOUCHED: tuple[str, ...] = ()
-DEMO_SHAM: tuple[str, ...] = ()
-TUNING_CORRUPTED: tuple[str, ...] = ()
+DEMO_CORRUPTED: tuple[str, ...] = (
+    "China",
+    "Greece",
+    "Iran",
+    "Rome",
+    "Cairo",
+    "Ludwig van Beethoven",
+    "Claude Monet",
+    "Karl Marx",
+    "The Odyssey",
+)
+DEMO_UNTOUCHED: tuple[str, ...] = (
+    "Japan",
+    "India",
+    "Argentina",
+    "London",
+    "Berlin",
+    "Leonardo da Vinci",
+    "William Shakespeare",
+    "Leo Tolstoy",
+    "Romeo and Juliet",
+)
+DEMO_SHAM: tuple[str, ...] = (
+    "Norway",
+    "Mexico",
+    "Thailand",
+    "Paris",
+    "Chicago",
+    "Vincent van Gogh",
+    "Charles Dickens",
+    "The Divine Comedy",
+)
+TUNING_CORRUPTED: tuple[str, ...] = (
+    "Sweden",
+    "Poland",
+    "Israel",
+    "Vienna",
+    "Moscow",
+    "Pablo Picasso",
+    "Johann Sebastian Bach",
+    "Pride and Prejudice",
+)
 
 
 METHODS_OF_DEMO = {
