@@ -31,7 +31,7 @@ DRAW_NEXT = """(selector) => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="The README's pictures of a report.")
     parser.add_argument("run", type=Path, help="a run's folder, with its report")
     parser.add_argument("--entity", help="whose page; default: the first that was traced")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder of the pictures")
@@ -53,9 +53,12 @@ def main() -> None:
         page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         page.screenshot(path=given.out / "report.png")
         page.goto((report / f"e/{file_stem(entity)}.html").resolve().as_uri())
-        inside = "details[open] > .plot"
-        draw(page, f"{inside} .canvas")
+        draw(page, "details[open] > .plot .canvas")
         fold = page.locator("details.fold[open]").filter(has=page.locator(".plot")).first
+        # All of it at once, so that the bar that sticks to the window's top is not in the middle.
+        room = fold.bounding_box()
+        height = int(room["height"]) + 200 if room else HEIGHT
+        page.set_viewport_size({"width": WIDTH, "height": height})
         fold.screenshot(path=given.out / "report-entity.png")
         browser.close()
     for name in ("report.png", "report-entity.png"):
