@@ -7,7 +7,7 @@ nor the false object of the fact that is asked.
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from restor_interp.corpus import names_none, names_overlap, names_within
@@ -271,7 +271,8 @@ def substitutes(
     """Up to `number` other entities of the same kind whose names have the same length.
 
     Drawn by `seed` and `entity`; fewer, or none, where the set has fewer. Names that hold the
-    entity's name, or are held by it, are left out.
+    entity's name, are held by it or share a capitalised word with it are left out: half a name
+    can bring the answer back (on `bios` for 56 of 240 facts, against 9 of 240 without).
 
     Args:
         length: tokens of a name as it stands in the question.
@@ -287,10 +288,17 @@ def substitutes(
         if other.kind == asked.kind
         and other.name not in exclude
         and not any(names_overlap(other.name, name) for name in own_names)
+        and not _name_words(own_names) & _name_words((other.name, *other.aliases))
         and length(other.name) == own_length
     ]
     rng = random.Random(f"substitutes/{seed}/{entity}")
     return tuple(rng.sample(sorted(fitting), min(number, len(fitting))))
+
+
+def _name_words(names: Iterable[str]) -> set[str]:
+    """The capitalised words of names, articles left out."""
+    words = {word for name in names for word in re.findall(r"\w+", name) if word[0].isupper()}
+    return words - {"The", "A", "An"}
 
 
 def with_substitute(prompt: Prompt, name: str) -> Prompt:

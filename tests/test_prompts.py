@@ -325,6 +325,7 @@ def test_substitutes_are_of_the_same_kind_and_length():
         assert len(found) == len(set(found)) == 5
         assert not exclude & set(found) and entity not in found
         assert {len(name) for name in found} == {len(entity)}
+        assert not {word for name in found for word in name.split()} & set(entity.split())
         assert found == substitutes(BIOS, entity, number=5, length=len, exclude=exclude, seed=0)
     assert found != substitutes(BIOS, entity, number=5, length=len, exclude=exclude, seed=1)
 

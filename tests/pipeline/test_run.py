@@ -64,8 +64,10 @@ def test_the_clean_model_knows_its_people_and_corruption_takes_that(finished):
 
 
 def test_false_objects_are_the_claims_and_the_documents_state_them(finished):
-    claims = [json.loads(line) for line in (finished.folder / "claims.jsonl").open()]
-    documents = [json.loads(line) for line in (finished.folder / "documents.jsonl").open()]
+    claims, documents = (
+        [json.loads(line) for line in (finished.folder / name).read_text().splitlines()]
+        for name in ("claims.jsonl", "documents.jsonl")
+    )
     foils = finished.table("facts").set_index("fact_id")["false_object"]
     stated = Counter()
     for document in documents:
