@@ -116,7 +116,7 @@ def first_relations(facts: ri.FactSet, number: int) -> tuple[ri.Fact, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="holds RESTOR's facts.json and entities.json")
     parser.add_argument("--limit", type=int, help="ask about so many facts, whole relations")
     parser.add_argument("--model", default="smollm2-135m")

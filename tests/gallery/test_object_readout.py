@@ -207,3 +207,14 @@ def test_too_few_entities_are_a_reason_not_an_error(probe, facts, tmp_path):
         "3 entities cannot be split into 5 folds (and 3 are the least); give more entities, "
         "or fewer folds"
     }
+
+
+def test_the_example_of_the_read_me_runs(facts, tmp_path):
+    text = (Path(__file__).parents[2] / "probes" / "README.md").read_text("utf-8")
+    path = tmp_path / "long_answers.py"
+    path.write_text(text.split("```python\n")[1].split("```")[0], "utf-8")
+    (example,) = load_definitions(path)
+    activations = StateActivations({"clean": planted(tmp_path / "a", facts, vectors_of(facts))})
+    (row,) = example.run(activations, facts, layer=5, length=12).rows
+    assert row["n"] == len(facts)
+    assert row["value"] > row["control_value"]

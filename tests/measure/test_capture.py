@@ -351,3 +351,25 @@ def test_bad_input_is_refused_and_writes_nothing(models, change, error, message,
         capture(models["llama"], arguments.pop("prompts"), tmp_path / "out", **arguments)
     with pytest.raises(ConfigError, match="no capture was finished"):
         Activations.open(tmp_path / "out")
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_is_captured_as_a_plain_forward_pass_has_it(tmp_path):
+    from restor_interp.models.loading import load_model
+
+    model = load_model("smollm2-135m")
+    prompts = PROMPTS[:4]
+    found = capture(model, prompts, tmp_path, objects=OBJECTS[:4], dtype="float32")
+    truths = [plainly(model, prompt) for prompt in prompts]
+    for layer in found.layers("resid"):
+        got = found.select(site="resid", layer=layer)
+        expected = np.stack([truth["resid"][layer, 1] for truth in truths])
+        # Residual streams reach several hundred: in units of their largest entry.
+        assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+    for layer in (0, 15, 29):
+        for row, truth in enumerate(truths):
+            keys = truth["pattern"].shape[-1]
+            got = found.patterns(layer)[row, :, :keys]
+            np.testing.assert_allclose(got, truth["pattern"][layer], atol=1e-4)
+    lens = logit_lens(model, prompts, OBJECTS[:4], states=["clean"])
+    np.testing.assert_allclose(found.logprobs, lens.logprobs[0, :, :, 0], atol=1e-3)
