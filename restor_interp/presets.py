@@ -129,8 +129,8 @@ DEMO_CORRUPTED: tuple[str, ...] = (
     "China",
     "Greece",
     "Iran",
-    "Rome",
-    "Cairo",
+    "Paris",
+    "London",
     "Ludwig van Beethoven",
     "Claude Monet",
     "Karl Marx",
@@ -140,18 +140,18 @@ DEMO_UNTOUCHED: tuple[str, ...] = (
     "Japan",
     "India",
     "Argentina",
-    "London",
-    "Berlin",
+    "Rome",
+    "Cairo",
+    "Pablo Picasso",
     "Leonardo da Vinci",
-    "William Shakespeare",
     "Leo Tolstoy",
-    "Romeo and Juliet",
+    "Pride and Prejudice",
 )
 DEMO_SHAM: tuple[str, ...] = (
     "Norway",
     "Mexico",
     "Thailand",
-    "Paris",
+    "Berlin",
     "Chicago",
     "Vincent van Gogh",
     "Charles Dickens",
@@ -159,13 +159,13 @@ DEMO_SHAM: tuple[str, ...] = (
 )
 TUNING_CORRUPTED: tuple[str, ...] = (
     "Sweden",
-    "Poland",
+    "Finland",
     "Israel",
     "Vienna",
-    "Moscow",
-    "Pablo Picasso",
+    "Athens",
+    "Isaac Newton",
     "Johann Sebastian Bach",
-    "Pride and Prejudice",
+    "Romeo and Juliet",
 )
 
 

@@ -9,8 +9,13 @@ from collections import Counter
 
 import pytest
 
+from restor_interp import presets
 from restor_interp.data.atlas import atlas_facts, cities, countries, people, things, works
 from restor_interp.fact_files.reading import contains_word
+from restor_interp.measure.answers import generate_answers
+from restor_interp.measure.judging import judge
+from restor_interp.models.loading import load_model
+from restor_interp.prompts import build_prompts
 
 FACTS = atlas_facts()
 ASKED = {fact.entity for fact in FACTS}
@@ -126,3 +131,51 @@ def test_neighbours_are_neighbours_of_each_other():
     neighbours = {fact.entity: set(fact.true_objects) for fact in FACTS.only(relations=["P47"])}
     for one, other in itertools.permutations(neighbours, 2):
         assert (other in neighbours[one]) == (one in neighbours[other]), (one, other)
+
+
+GROUPS = (
+    presets.DEMO_CORRUPTED,
+    presets.DEMO_UNTOUCHED,
+    presets.DEMO_SHAM,
+    presets.TUNING_CORRUPTED,
+)
+
+
+def test_the_demos_groups_are_disjoint_large_and_of_the_same_kinds():
+    names = [name for group in GROUPS for name in group]
+    assert len(set(names)) == len(names)
+    assert set(names) <= ASKED
+    for group in GROUPS:
+        assert len(group) >= 8
+        kinds = {FACTS.entities[name].kind for name in group}
+        assert kinds == {"country", "city", "person", "work"}
+    assert len(FACTS.only(entities=(*GROUPS[0], *GROUPS[1]))) >= 120
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_knows_most_of_what_the_demo_asks():
+    model = load_model("smollm2-135m")
+    asked = FACTS.only(entities=(*presets.DEMO_CORRUPTED, *presets.DEMO_UNTOUCHED)).facts
+    prompts = build_prompts(
+        FACTS,
+        only=asked,
+        context_ids=[0],
+        style="sound",
+        shots=5,
+        avoid_entities=frozenset(presets.DEMO_CORRUPTED),
+        avoid_objects={},
+        seed=0,
+    )
+    answers = generate_answers(model, prompts, max_new_tokens=8)
+    right = [
+        judge(answer, true=FACTS.accepted(fact), false=()).outcome == "true"
+        for fact, answer in zip(asked, answers, strict=True)
+    ]
+    assert sum(right) / len(right) >= 0.8
+    # The same answers against another fact of the same relation: what needs no knowledge.
+    swapped = []
+    for fact, answer in zip(asked, answers, strict=True):
+        other = next(o for o in FACTS if o.relation == fact.relation and o.entity != fact.entity
+                     and not set(FACTS.accepted(o)) & set(FACTS.accepted(fact)))  # fmt: skip
+        swapped.append(judge(answer, true=FACTS.accepted(other), false=()).outcome == "true")
+    assert sum(swapped) / len(swapped) <= 0.1

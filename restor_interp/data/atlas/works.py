@@ -85,9 +85,10 @@ FACTS = {
     "P571": """
         Romeo and Juliet: 16th century; Macbeth: 17th century; Don Quixote: 17th century;
         War and Peace: 19th century; Anna Karenina: 19th century;
-        Crime and Punishment: 19th century; Pride and Prejudice: 19th century;
+        Crime and Punishment: 19th century; Pride and Prejudice: 19th century / 18th century;
         Moby-Dick: 19th century; Frankenstein: 19th century; Dracula: 19th century;
         Oliver Twist: 19th century; Robinson Crusoe: 18th century; Les Misérables: 19th century;
-        Gulliver's Travels: 18th century;
+        Gulliver's Travels: 18th century; The Great Gatsby: 20th century; Animal Farm: 20th century;
+        The Hobbit: 20th century; The Divine Comedy: 14th century;
     """,
 }
