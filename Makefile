@@ -2,8 +2,8 @@
 # make test      lint, types, and all tests that take seconds
 # make test-all  the same, and the tests that take minutes
 #
-# On Linux, pip's usual torch brings gigabytes of CUDA libraries. Without a GPU, spare them with
-#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+# On Linux, pip's usual torch brings gigabytes of CUDA libraries; without a GPU, point pip at an
+# index with torch's CPU builds (PIP_EXTRA_INDEX_URL) before the first call.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,16 +11,19 @@ OUT ?= runs/demo
 # Errors are shown; warnings about other people's indexes and caches are not ours to fix.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
+# One thread per worker: two workers with two threads each would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+
 .PHONY: demo test test-all lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/restor-interp run demo --out $(OUT)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --durations=15
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	$(BIN)/python -m pytest --durations=15
+	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -60,6 +60,9 @@ class QuestionSettings(Section):
     """Entities whose name stands in for the subject: what can be guessed without it."""
     margin_contexts: int = Field(default=1, ge=1)
     """Contexts on which margins are measured."""
+    margins_of: Literal["lost", "right"] = "lost"
+    """Of which facts margins are measured beside the clean state: all that corruption took, or
+    only those of them that a state answers again, which tells restored from guessed."""
 
 
 class ExplanationSettings(Section):
@@ -145,7 +148,6 @@ DEMO_UNTOUCHED: tuple[str, ...] = (
     "Pablo Picasso",
     "Leonardo da Vinci",
     "Leo Tolstoy",
-    "Pride and Prejudice",
 )
 DEMO_SHAM: tuple[str, ...] = (
     "Norway",
@@ -169,23 +171,39 @@ TUNING_CORRUPTED: tuple[str, ...] = (
 )
 
 
-METHODS_OF_DEMO = {
-    "grad_diff": MethodSettings(method="grad_diff"),
-    "kl_restor": MethodSettings(method="kl_restor"),
-    "npo": MethodSettings(method="npo"),
-    "task_vector": MethodSettings(method="task_vector"),
-    "retain_only": MethodSettings(method="retain_only"),
-}
+MLP = ("gate_proj", "up_proj", "down_proj")
 
 
 def demo() -> RunConfig:
-    """The main job on the embedded model: eight entities corrupted, four methods, all controls."""
+    """The main job on the embedded model: nine entities corrupted, four methods, all controls."""
     return RunConfig(
         preset="demo",
-        data=DataSettings(corrupted=DEMO_CORRUPTED, untouched=DEMO_UNTOUCHED, sham=DEMO_SHAM),
-        corruption={"epochs": 3},
-        unlearning={"steps": 30},
-        methods=METHODS_OF_DEMO,
+        data=DataSettings(
+            corrupted=DEMO_CORRUPTED,
+            untouched=DEMO_UNTOUCHED,
+            sham=DEMO_SHAM,
+            documents_per_entity=8,
+            # Without true facts about others, so few documents teach a small model to give one
+            # answer per relation, whoever is asked about.
+            k=1,
+        ),
+        questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
+        explanation=ExplanationSettings(lens_facts=12),
+        corruption={"epochs": 3, "batch_size": 2, "learning_rate": 8e-4, "modules": MLP},
+        unlearning={
+            "steps": 24,
+            "batch_size": 2,
+            "retain_batch_size": 1,
+            "learning_rate": 3e-4,
+            "modules": MLP,
+        },
+        methods={
+            "grad_diff": MethodSettings(method="grad_diff"),
+            "kl_restor": MethodSettings(method="kl_restor"),
+            "npo": MethodSettings(method="npo"),
+            "task_vector": MethodSettings(method="task_vector"),
+            "retain_only": MethodSettings(method="retain_only"),
+        },
         shams=("npo",),
         rollback=(0.5,),
     )
@@ -209,6 +227,8 @@ def bios() -> RunConfig:
         update={
             "preset": "bios",
             "model": "bios",
+            "questions": QuestionSettings(),
+            "explanation": ExplanationSettings(),
             "data": DataSettings(
                 facts="bios",
                 corrupted=tuple(people[0::15]),

@@ -107,7 +107,8 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
 
     In the clean state: facts that it answers at least once. In the others: facts that are specific
     knowledge of the clean one, about corrupted entities, and that the corrupted state gets wrong
-    at least once; only of these can one ask whether they were restored or guessed.
+    at least once; only of these can one ask whether they were restored or guessed. With
+    `margins_of: right`, only where the state answers them.
     """
     reasons = _reasons_not_to_measure(bench, state)
     rows: list[dict[str, Any]] = []
@@ -166,7 +167,8 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
     }
     if state == "clean":
         return reasons
-    corrupted_right = bench.times_right("corrupted")
+    corrupted_right, own_right = bench.times_right("corrupted"), bench.times_right(state)
+    only_right = bench.config.questions.margins_of == "right"
     specific = bench.known_specific
     for fact in bench.asked:
         reason = None
@@ -176,6 +178,8 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
             reason = "not about a corrupted entity"
         elif corrupted_right[fact.fact_id] == bench.config.questions.contexts:
             reason = "corruption did not take it"
+        elif only_right and not own_right[fact.fact_id]:
+            reason = "never answered in this state (questions.margins_of=right)"
         if reason is not None:
             reasons.setdefault(fact.fact_id, reason)
     return reasons

@@ -16,6 +16,7 @@ from restor_interp.models.activations import Activations
 from restor_interp.models.deltas import State, load_delta
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.loading import load_model
+from restor_interp.pipeline.training import CORRUPTION
 from restor_interp.presets import RunConfig, read_config
 from restor_interp.reporting.html import write_site
 from restor_interp.reporting.results import EntityResults, RunResults
@@ -74,15 +75,24 @@ class Run:
             model.add_state(name, state)
         return model
 
-    def activations(self, state: str) -> Activations:
-        """What was captured of one state."""
-        folder = self.store.cell_folder(f"capture/{state}")
-        if not folder.is_dir():
-            raise ConfigError(
-                f"nothing was captured of state {state!r} in {self.folder}; run it again with "
-                "explanation.capture=true"
+    def activations(self, state: str, *, step: int | None = None) -> Activations:
+        """What was captured of one state, or of it on the way, after `step` steps of training."""
+        if step is None:
+            folder = self.store.cell_folder(f"capture/{state}") / "activations"
+            offer = "run it again with explanation.capture=true"
+        else:
+            delta = CORRUPTION if state == "corrupted" else state
+            there = self.store.cell_folder(f"train/{delta}") / "checkpoints"
+            folder = there / f"step_{step:05d}"
+            steps = sorted(int(path.name.removeprefix("step_")) for path in there.glob("step_*"))
+            offer = (
+                f"it was captured after the steps {steps}"
+                if steps
+                else "train it with `checkpoints` of its training settings above 0"
             )
-        return Activations.open(folder / "activations")
+        if not folder.is_dir():
+            raise ConfigError(f"nothing was captured of state {state!r} in {self.folder}; {offer}")
+        return Activations.open(folder)
 
     def export_state(self, state: str, folder: str | Path) -> Path:
         """Write one state as a plain Hugging Face folder, for any other tool."""
@@ -135,8 +145,9 @@ class Run:
         """Write `report/index.html` and a page per entity; returns the index."""
         overview, entity = self._report_definitions(definitions)
         results = self.results()
-        names = [*self.config.data.corrupted, *self.config.data.untouched]
-        pages = {name: entity.run(EntityResults(entity=name, run=results)) for name in names}
+        pages = {
+            name: entity.run(EntityResults(entity=name, run=results)) for name in results.entities
+        }
         return write_site(overview.run(results), pages, self.folder / "report")
 
     def _report_definitions(self, own: Sequence[Path]) -> tuple[Definition, Definition]:

@@ -99,6 +99,7 @@ def steps(bench: Workbench) -> list[Step]:
             ready=functools.partial(training.register, bench, job),
             needs=needs,
             seed=config.seed,
+            captured=config.explanation.checkpoint_facts if job.training.checkpoints else 0,
             **job.ingredients(),
         )
         states[job.state_name] = job.state

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from restor_interp.testing import FAMILIES, tiny_model
 
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure import packed, restoring
@@ -19,6 +18,7 @@ from restor_interp.measure.restoring import Case, by_full_forwards, by_regions, 
 from restor_interp.measure.subjects import subject_sigma
 from restor_interp.measure.tracing import trace
 from restor_interp.prompts import Prompt
+from restor_interp.testing import FAMILIES, tiny_model
 
 KINDS = tuple(HOOKS)
 

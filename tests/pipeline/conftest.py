@@ -31,7 +31,7 @@ def small(**changes):
         "questions": questions,
         "explanation": explanation,
         "corruption": {**config.corruption, "epochs": 8},
-        "unlearning": {**config.unlearning, "steps": 4},
+        "unlearning": {**config.unlearning, "steps": 4, "checkpoints": 1},
         "methods": {name: config.methods[name] for name in ("npo", "task_vector", "retain_only")},
         **changes,
     }

@@ -96,8 +96,21 @@ def test_traces_and_lens_agree_with_the_choices_about_which_object_leads(finishe
 def test_activations_are_captured_in_every_state_and_on_the_way(finished):
     for state in STATES:
         assert len(finished.activations(state).prompts) == 48
+    midway = finished.activations("npo", step=2)
+    assert len(midway.prompts) == 4
+    ends = finished.activations("corrupted"), finished.activations("npo")
+    kept = [prompt.fact_id for prompt in midway.prompts]
+    before, after = (
+        end.select(site="resid", layer=12, position="last", fact_ids=kept).astype(float)
+        for end in ends
+    )
+    now = midway.select(site="resid", layer=12, position="last").astype(float)
+    # On its way from one to the other: nearer to either than these are to each other.
+    assert 0 < np.linalg.norm(now - before) < np.linalg.norm(after - before)
     with pytest.raises(ConfigError, match="nothing was captured"):
         finished.activations("nope")
+    with pytest.raises(ConfigError, match=r"after the steps \[2\]"):
+        finished.activations("npo", step=3)
 
 
 def test_the_report_opens_and_names_every_entity(finished, small_config):
