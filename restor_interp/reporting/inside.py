@@ -136,6 +136,7 @@ def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ..
         tokens = {row["position"]: str(row["token"]) for row in chosen}
         places, layers = sorted(tokens), sorted({row["layer"] for row in chosen})
         grids, ends = {}, []
+        lost = "substituted" if corruption == "substitution" else "noised"
         for state in order_states(row["state"] for row in chosen):
             cells = {
                 (row["layer"], row["position"]): row["score"]
@@ -146,7 +147,7 @@ def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ..
             some = next(row for row in chosen if row["state"] == state)
             ends.append(
                 f"{state}: {_peak(grids[state], layers, [tokens[at] for at in places])}"
-                f" ({plain(_float(some['low']))} noised, {plain(_float(some['high']))} whole)"
+                f" ({plain(_float(some['low']))} {lost}, {plain(_float(some['high']))} whole)"
             )
         values = [v for grid in grids.values() for row in grid for v in row if math.isfinite(v)]
         common = {

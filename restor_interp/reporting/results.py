@@ -129,8 +129,8 @@ class RunResults(_Tables):
         return tuple(state for state in self.states if is_control(state))
 
     def command(self, table: str) -> str:
-        """The command that adds a table to this run."""
-        words = ["restor-interp run", str(self.config.get("preset", "demo")), "--out <run folder>"]
+        """The command that adds a table to this run, and leaves its other settings as they are."""
+        words = ["restor-interp run <run folder>/config.yaml --out <run folder>"]
         return " ".join([*words, SETTINGS[table]] if table in SETTINGS else words)
 
     def entity(self, name: str) -> "EntityResults":

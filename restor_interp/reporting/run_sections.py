@@ -12,6 +12,7 @@ from restor_interp.reporting.counts import (
     unmeasured,
 )
 from restor_interp.reporting.parts import (
+    Callout,
     Cell,
     Code,
     Column,
@@ -89,7 +90,7 @@ def _entity_accuracy(results: EntityResults, state: str) -> Cell:
 
 def not_found(run: RunResults) -> tuple[Part, ...]:
     """What was looked for and not seen, what failed, and what nobody measured."""
-    parts: list[Part] = list(not_beyond_sham(run))
+    parts: list[Part] = [*diverged(run), *not_beyond_sham(run)]
     for table in ("answers", "choices", "fates", "lens", "traces", "probes"):
         if not run.has(table):
             parts.append(Empty(f"The table {table} is empty or missing.", run.command(table)))
@@ -112,9 +113,25 @@ def not_found(run: RunResults) -> tuple[Part, ...]:
     return tuple(parts) or (Paragraph("Everything that was asked for was measured."),)
 
 
+def diverged(run: RunResults) -> tuple[Part, ...]:
+    """Trainings that were stopped; what is measured of them is their last good delta."""
+    cells = {name: cell for name, cell in run.manifest.get("cells", {}).items() if cell}
+    return tuple(
+        Callout(
+            f"{name.removeprefix('train/')} diverged ({cell['diverged']}): its numbers are those of "
+            "the last good delta.",
+            tone="warning",
+        )
+        for name, cell in cells.items()
+        if cell.get("diverged")
+    )
+
+
 def provenance(run: RunResults) -> tuple[Part, ...]:
     """Run, versions, digests and settings, with the command that repeats it."""
-    items = [("run", run.name), *_flat(run.manifest)]
+    # The cells are many: last, so that they do not crowd out versions and digests.
+    first = {key: value for key, value in run.manifest.items() if key != "cells"}
+    items = [("run", run.name), *_flat({**first, "cells": run.manifest.get("cells", {})})]
     rest = len(items) - MOST_PROVENANCE
     if rest > 0:
         items = [*items[:MOST_PROVENANCE], ("…", f"{rest} more in manifest.json")]

@@ -83,9 +83,11 @@ def verdict_sentence(results: EntityResults, by_state: Mapping[str, FateCounts])
             f"model knew, {damage}. Kept of the rest: {'; '.join(told) or 'not measured'}."
         )
     if known == 0:
+        guesses = any(is_guessable(fact) for fact in results.facts)
         return (
             f"The clean model knew none of the {plural(len(results.facts), 'fact')} about "
-            f"{results.entity}, so nothing could be lost or restored."
+            f"{results.entity}{' beyond guessing' if guesses else ''}, so nothing could be lost or "
+            "restored."
         )
     lost = f"Corruption took {some.lost} of {plural(known, 'fact')} that the clean model knew"
     if some.lost == 0:

@@ -81,7 +81,10 @@ FATES: Mapping[str, Sign] = {
         glyph="–", word="still lost", colour="#8a6d5a", meaning="wrong when corrupted, wrong now"
     ),
     "kept": Sign(
-        glyph="●", word="kept", colour="#0072b2", meaning="right in every state up to this one"
+        glyph="●",
+        word="kept",
+        colour="#0072b2",
+        meaning="right when clean, when corrupted, and now",
     ),
     "collateral": Sign(
         glyph="▼", word="collateral", colour="#cc79a7", meaning="right when corrupted, wrong now"
