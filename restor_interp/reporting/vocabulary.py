@@ -84,7 +84,7 @@ FATES: Mapping[str, Sign] = {
         glyph="●",
         word="kept",
         colour="#0072b2",
-        meaning="right when clean, when corrupted, and now",
+        meaning="right when clean, when corrupted and now",
     ),
     "collateral": Sign(
         glyph="▼", word="collateral", colour="#cc79a7", meaning="right when corrupted, wrong now"
