@@ -77,7 +77,7 @@ class ExplanationSettings(Section):
     """States that the logit lens looks at; none: all."""
     traced_facts: int = Field(default=8, ge=0)
     """Facts that every other analysis looks at."""
-    traced_states: tuple[str, ...] = ("clean", "corrupted", "npo")
+    traced_states: tuple[str, ...] = ()
     """States that every other analysis looks at; none: all."""
     probes: tuple[str, ...] = ("object_readout",)
     """Names, or files such as `probes/mine.py`."""
@@ -188,20 +188,22 @@ def demo() -> RunConfig:
             k=1,
         ),
         questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
-        explanation=ExplanationSettings(lens_facts=12),
-        corruption={"epochs": 3, "batch_size": 2, "learning_rate": 8e-4, "modules": MLP},
+        explanation=ExplanationSettings(lens_facts=12, traced_states=("clean", "corrupted", "npo")),
+        corruption={"epochs": 4, "batch_size": 2, "learning_rate": 8e-4, "modules": MLP},
         unlearning={
-            "steps": 24,
+            "steps": 20,
             "batch_size": 2,
             "retain_batch_size": 1,
-            "learning_rate": 3e-4,
+            "learning_rate": 1.3e-3,
             "modules": MLP,
         },
         methods={
             "grad_diff": MethodSettings(method="grad_diff"),
-            "kl_restor": MethodSettings(method="kl_restor"),
+            "kl_restor": MethodSettings(method="kl_restor", training={"learning_rate": 6e-4}),
             "npo": MethodSettings(method="npo"),
-            "task_vector": MethodSettings(method="task_vector"),
+            "task_vector": MethodSettings(
+                method="task_vector", settings={"alpha": 3.0}, training={"learning_rate": 2e-3}
+            ),
             "retain_only": MethodSettings(method="retain_only"),
         },
         shams=("npo",),

@@ -343,4 +343,5 @@ def _is_stale(path: Path) -> bool:
             return True
         except PermissionError:
             pass
+        return False  # it lives, even if it was suspended and its heart stood still
     return age > STALE_AFTER_SECONDS

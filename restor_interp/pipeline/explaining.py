@@ -11,7 +11,6 @@ from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summar
 from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
 from restor_interp.pipeline.workbench import Workbench
-from restor_interp.prompts import substitutes
 from restor_interp.store import CellWriter
 
 LENS = "logit_lens"
@@ -89,7 +88,7 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
             "false": bench.foils[fact.fact_id],
         }
         if "substitute" in definition.given:
-            keywords["substitute"] = _substitute(bench, fact)
+            keywords["substitute"] = next(iter(bench.substitutes(fact, 1)), None)
         fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
         try:
             result = definition.run(bench.model, prompt, fact, **keywords)
@@ -107,19 +106,6 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         writer.rows(name, found)
     if tensors:
         writer.tensors("tensors", tensors)
-
-
-def _substitute(bench: Workbench, fact: Fact) -> str | None:
-    data = bench.config.data
-    found = substitutes(
-        bench.facts,
-        fact.entity,
-        number=1,
-        length=bench.token_length,
-        exclude=frozenset((*data.corrupted, *data.untouched, *data.sham)),
-        seed=bench.config.seed,
-    )
-    return found[0] if found else None
 
 
 # ---- probes

@@ -12,7 +12,7 @@ from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
 from restor_interp.measure.margins import measure_margins as margins_of
 from restor_interp.pipeline.workbench import Workbench
-from restor_interp.prompts import Prompt, substitutes, with_substitute
+from restor_interp.prompts import Prompt, with_substitute
 from restor_interp.store import CellWriter
 
 
@@ -116,7 +116,7 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
         asked: list[tuple[Prompt, list[Prompt], list[tuple[str, ...]]]] = []
         for fact in bench.asked:
             fixed = {"fact_id": fact.fact_id, "context_id": context, "state": state}
-            names = _substitutes(bench, fact)
+            names = bench.substitutes(fact, bench.config.questions.substitutes)
             reason = reasons.get(fact.fact_id)
             if reason is None and not names:
                 reason = "no other entity of its kind has a name of as many tokens"
@@ -183,25 +183,6 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
         if reason is not None:
             reasons.setdefault(fact.fact_id, reason)
     return reasons
-
-
-def _substitutes(bench: Workbench, fact: Fact) -> tuple[str, ...]:
-    """Entities that stand in for the subject: of its kind and length, not corrupted, and for which
-    the fact's true object is not true as well."""
-    true = set(bench.facts.accepted(fact))
-    sharing = {
-        other.entity
-        for other in bench.facts
-        if other.relation == fact.relation and true & set(bench.facts.accepted(other))
-    }
-    return substitutes(
-        bench.facts,
-        fact.entity,
-        number=bench.config.questions.substitutes,
-        length=bench.token_length,
-        exclude=frozenset((*bench.config.data.corrupted, *sharing)),
-        seed=bench.config.seed,
-    )
 
 
 # ---- activations

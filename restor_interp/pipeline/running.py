@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from restor_interp.errors import ConfigError, RestorError
+from restor_interp.errors import RestorError
 from restor_interp.pipeline.runs import Run
 from restor_interp.pipeline.steps import Step, steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
@@ -71,26 +72,21 @@ def run(
     store = Store(out)
     progress = progress or Silent()
     with store.lease():
+        bench = Workbench(config, store, progress)
+        todo = steps(bench)
         write_atomic(
             store.folder / "config.yaml",
             yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),
         )
-        started = time.monotonic()
-        bench = Workbench(config, store, progress)
-        todo = steps(bench)
-        failures, computed = _work_through(todo, bench)
-        finished = Run(store.folder)
-        if computed or not finished.is_reported():
-            finished.assemble([step.cell.name for step in todo], failures)
-            _write_manifest(store, config, todo, failures, time.monotonic() - started)
-            finished.write_report()
+        failures = _work_through(todo, bench)
+        _publish(store, config, todo, failures)
         shutil.rmtree(store.folder / "work", ignore_errors=True)
-        return finished
+        return Run(store.folder)
 
 
-def _work_through(todo: Sequence[Step], bench: Workbench) -> tuple[dict[str, str], int]:
-    """Compute the steps that are not done; returns failures by cell, and how many were computed."""
-    store, failures, computed = bench.store, {}, 0
+def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
+    """Compute the steps that are not done; returns why cells failed."""
+    store, failures = bench.store, {}
     for number, step in enumerate(todo, 1):
         name = step.cell.name
         blocked = [need for need in step.needs if need in failures]
@@ -119,46 +115,51 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> tuple[dict[str, str
             outcome = "failed" if name in failures else "done"
             store.log(outcome, cell=name, seconds=round(seconds, 3))
             bench.progress.finished(name, seconds, failures.get(name, reason and "done"))
-            computed += 1
         if step.ready is not None and name not in failures:
             step.ready()
-    return failures, computed
+    return failures
 
 
-def _write_manifest(
+def _publish(
+    store: Store, config: RunConfig, todo: Sequence[Step], failures: dict[str, str]
+) -> None:
+    """Tables, deltas, manifest and report out of the cells, unless they are those already.
+
+    The report's first page is taken away first and written last: while it stands, all the rest
+    belongs to it.
+    """
+    run = Run(store.folder)
+    cells = [step.cell.name for step in todo if step.cell.name not in failures]
+    manifest = _manifest(store, config, todo[0], cells, failures)
+    if run.is_reported() and run.manifest == manifest:
+        return
+    run.report_index.unlink(missing_ok=True)
+    run.assemble(cells, failures)
+    write_json(store.folder / "manifest.json", manifest)
+    Run(store.folder).write_report()
+
+
+def _manifest(
     store: Store,
     config: RunConfig,
-    todo: Sequence[Step],
+    first: Step,
+    cells: Sequence[str],
     failures: dict[str, str],
-    seconds: float,
-) -> None:
-    records = {step.cell.name: store.record(step.cell.name) for step in todo}
-    write_json(
-        store.folder / "manifest.json",
-        {
-            "preset": config.preset,
-            "model": config.model,
-            "model_digest": todo[0].cell.ingredients["model"],
-            "seed": config.seed,
-            "versions": {name: version(name) for name in LIBRARIES},
-            "python": platform.python_version(),
-            "machine": f"{platform.system()} {platform.machine()}",
-            "numerics": dict(todo[0].cell.ingredients["numerics"]),
-            "seconds": round(seconds, 1),
-            "cells": {
-                name: {"key": record["key"], "seconds": record["seconds"], **record["notes"]}
-                for name, record in records.items()
-                if record is not None
-            },
-            "failures": failures,
+) -> dict[str, Any]:
+    records = {name: store.record(name) or {} for name in cells}
+    return {
+        "preset": config.preset,
+        "model": config.model,
+        "model_digest": first.cell.ingredients["model"],
+        "seed": config.seed,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "numerics": dict(first.cell.ingredients["numerics"]),
+        "seconds": round(sum(record["seconds"] for record in records.values()), 1),
+        "cells": {
+            name: {"key": record["key"], "seconds": record["seconds"], **record["notes"]}
+            for name, record in records.items()
         },
-    )
-
-
-def require_finished(store: Store) -> None:
-    """Raise `ConfigError` where no run has been finished in a folder."""
-    if not (store.folder / "manifest.json").is_file():
-        raise ConfigError(
-            f"there is no finished run in {store.folder}. Runs are made with: "
-            f"restor-interp run demo --out {store.folder}"
-        )
+        "failures": failures,
+    }

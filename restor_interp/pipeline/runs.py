@@ -107,8 +107,13 @@ class Run:
 
     def assemble(self, cells: Sequence[str], failures: Mapping[str, str]) -> None:
         """Tables, facts and deltas in their places, out of the finished cells."""
+        names = self.store.table_names(cells)
+        for path in (self.folder / "tables").glob("*.parquet"):
+            if path.stem not in names:
+                path.unlink()
+        shutil.rmtree(self.folder / "deltas", ignore_errors=True)
         failed = [{"cell": cell, "reason": reason} for cell, reason in failures.items()]
-        for table in self.store.table_names(cells):
+        for table in names:
             frame = self.store.collect(table, cells)
             if table == "failures" and failed:
                 frame = pd.concat([frame, pd.DataFrame(failed)], ignore_index=True)
@@ -129,8 +134,14 @@ class Run:
         }
         write_json(self.folder / "states.json", states)
 
+    @property
+    def report_index(self) -> Path:
+        """The first page of the report."""
+        return self.folder / "report" / "index.html"
+
     def is_reported(self) -> bool:
-        return (self.folder / "report" / "index.html").is_file()
+        """Whether tables, manifest and report have been written, and belong together."""
+        return self.report_index.is_file() and (self.folder / "manifest.json").is_file()
 
     def results(self) -> RunResults:
         """The tables of the run, as a report receives them."""

@@ -7,8 +7,11 @@ that `plan` can say what would be computed, and why, before anything is.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from restor_interp.disk import sha256_of
+from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import State
 from restor_interp.models.loading import model_digest
 from restor_interp.pipeline import explaining, measuring, training
@@ -85,7 +88,12 @@ def steps(bench: Workbench) -> list[Step]:
         functools.partial(measuring.write_data, bench),
         data=data,
         seed=config.seed,
-        facts=digest([repr(fact) for fact in bench.facts]),
+        facts=digest(repr(bench.facts)),
+        files={
+            name: sha256_of(Path(name)) if Path(name).is_file() else None
+            for name in (config.data.documents, config.data.claims)
+            if name
+        },
         asked=len(bench.asked),
     )
 
@@ -127,6 +135,14 @@ def steps(bench: Workbench) -> list[Step]:
         )
 
     explanation = config.explanation
+    if explanation.probes and not explanation.capture:
+        raise ConfigError(
+            "probes read captured activations: leave explanation.capture on, or set "
+            "explanation.probes=[]"
+        )
+    for name in (*explanation.traced_states, *explanation.lens_states):
+        if name not in states:
+            raise unknown_name("state of this run to look into", name, states)
     selected = ("evaluate/clean", "evaluate/corrupted", "margins/clean")
     if explanation.capture:
         for name in states:

@@ -4,7 +4,9 @@
 are refused there, before any work.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,7 +86,21 @@ def jobs(bench: Workbench) -> list[Job]:
         found += _repair_jobs(
             config, {"clean": State({}), **{j.state_name: j.state for j in found}}
         )
+    _refuse_taken_names(config, found)
     return found
+
+
+def _refuse_taken_names(config: RunConfig, found: Sequence[Job]) -> None:
+    """States and deltas are told apart by their names."""
+    states = ["clean", *rollback_states(config), *(job.state_name for job in found)]
+    for names, what in ((states, "state"), ([job.name for job in found], "delta")):
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
+            raise ConfigError(
+                f"two things of this run are the {what} {', '.join(twice)}: rename yours among "
+                "methods or checkpoints (clean, corrupted, corruption, sham_…, rollback_… and "
+                "…+repair are taken)"
+            )
 
 
 def _method_job(config: RunConfig, name: str, chosen: MethodSettings, *, forget: Texts) -> Job:
@@ -132,10 +148,10 @@ def _given_jobs(config: RunConfig) -> list[Job]:
             "checkpoints needs the state `corrupted` beside your unlearned ones, for example "
             "checkpoints={corrupted: folder, npo: folder}; the clean model is `model`"
         )
-    for used in ("methods", "shams", "rollback", "repair"):
-        if getattr(config, used) and used != "rollback":
+    for used in ("methods", "shams", "repair"):
+        if getattr(config, used):
             raise ConfigError(f"checkpoints are given, so nothing is trained: leave {used} empty")
-    return [
+    given = [
         Job(
             name=CORRUPTION if name == "corrupted" else name,
             state_name=name,
@@ -149,6 +165,8 @@ def _given_jobs(config: RunConfig) -> list[Job]:
         )
         for name, source in config.checkpoints.items()
     ]
+    _refuse_taken_names(config, given)
+    return given
 
 
 def compute(bench: Workbench, job: Job, writer: CellWriter) -> None:
@@ -162,6 +180,8 @@ def compute(bench: Workbench, job: Job, writer: CellWriter) -> None:
     trained.delta.save(writer.folder / "delta")
     writer.rows("training", [{**row, "state": job.state_name} for row in trained.rows])
     writer.notes["rank"] = job.training.rank
+    if trained.notes:
+        writer.notes["texts"] = list(trained.notes)
     if trained.diverged:
         writer.notes["diverged"] = trained.diverged
         bench.progress.note(
@@ -181,15 +201,14 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
     if job.method is None:
         return repair(bench.model, **common)
     documents = {"documents": bench.documents, "sham": bench.sham_documents, "none": ()}[job.forget]
+    limit = bench.config.explanation.checkpoint_facts
+    # Kept beside what the training resumes from: a resumed one does not pass these steps again.
+    captures = common["work"] / f"captures_{job.training.checkpoints}_{limit}"
 
     def capture_midway(step: int) -> None:
-        write_capture(
-            bench,
-            capture_prompts(bench, limit=bench.config.explanation.checkpoint_facts),
-            writer.folder / "checkpoints" / f"step_{step:05d}",
-        )
+        write_capture(bench, capture_prompts(bench, limit=limit), captures / f"step_{step:05d}")
 
-    return train(
+    trained = train(
         bench.model,
         method=job.method,
         settings=job.settings,
@@ -198,6 +217,9 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
         on_checkpoint=capture_midway,
         **common,
     )
+    if captures.is_dir():
+        shutil.copytree(captures, writer.folder / "checkpoints")
+    return trained
 
 
 def rollback_states(config: RunConfig) -> dict[str, State]:

@@ -1,6 +1,7 @@
 """What all cells of a run share: the facts, the documents, the model with its deltas."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from restor_interp.facts import Fact, FactSet, load_facts
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.loading import load_model
 from restor_interp.presets import RunConfig
-from restor_interp.prompts import Prompt, build_prompts
+from restor_interp.prompts import Prompt, build_prompts, substitutes
 from restor_interp.store import Store
 
 
@@ -81,9 +82,13 @@ class Workbench:
         for name in (*data.corrupted, *data.untouched, *data.sham):
             if name not in known:
                 raise unknown_name(f"entity in {data.facts}", name, known)
-        repeated = [name for name in data.corrupted if name in {*data.untouched, *data.sham}]
+        named = Counter((*data.corrupted, *data.untouched, *data.sham))
+        repeated = [name for name, times in named.items() if times > 1]
         if repeated:
-            raise ConfigError(f"{', '.join(repeated)}: corrupted, and untouched or sham as well")
+            raise ConfigError(
+                f"{', '.join(repeated)}: named more than once among data.corrupted, "
+                "data.untouched and data.sham"
+            )
         if not data.corrupted:
             raise ConfigError("data.corrupted is empty: name the entities to corrupt")
         return self.facts.only(entities=(*data.corrupted, *data.untouched))
@@ -98,25 +103,32 @@ class Workbench:
 
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
-        """What the documents state falsely: drawn, or from a file. RESTOR's official documents
-        come without a list of their claims, so without a file there are none."""
+        """What was planted: drawn, or from a file. Documents and models that are given come
+        without a list of their claims, so without a file there are none."""
         data = self.config.data
         if data.claims is not None:
             return read_claims(Path(data.claims), self.facts)
-        return () if data.documents is not None else self._drawn(data.corrupted)
+        return () if self._others_corrupted else self._drawn(data.corrupted)
+
+    @property
+    def _others_corrupted(self) -> bool:
+        """Whether the corruption is not of our making."""
+        return self.config.data.documents is not None or bool(self.config.checkpoints)
 
     def _drawn(
         self, entities: Sequence[str], sibling_share: float | None = None
     ) -> tuple[Claim, ...]:
-        """Claims about entities, none of which names an entity that must stay untouched."""
+        """Claims about entities, none of which names an entity that must stay untouched; a sham's
+        name no corrupted one either."""
         data = self.config.data
+        named = (*data.untouched, *(data.corrupted if entities == data.sham else ()))
         return make_claims(
             self.facts,
             entities,
             seed=self.config.seed,
             sibling_share=data.sibling_share if sibling_share is None else sibling_share,
             object_length=self.token_length,
-            exclude=frozenset(data.untouched),
+            exclude=frozenset(named),
         )
 
     @cached_property
@@ -181,9 +193,10 @@ class Workbench:
     @cached_property
     def roles(self) -> Mapping[str, str]:
         found = roles(self.asked, self.claims, self.documents)
-        if self.config.data.documents is None or self.claims:
+        if self.claims:
             return found
-        # RESTOR's documents contradict about every relation of their person.
+        # RESTOR's documents contradict about every relation of their person; of given models
+        # nothing finer is known.
         return {key: "direct" if role == "sibling" else role for key, role in found.items()}
 
     def fact_frame(self) -> pd.DataFrame:
@@ -223,6 +236,24 @@ class Workbench:
         )
         known = zip(facts["fact_id"], facts["known_specific"].fillna(False), strict=True)
         return {str(fact_id): bool(specific) for fact_id, specific in known}
+
+    def substitutes(self, fact: Fact, number: int) -> tuple[str, ...]:
+        """Entities that stand in for a fact's subject: of its kind and length, in no state's
+        documents, and for which its true object is not true as well."""
+        true = set(self.facts.accepted(fact))
+        sharing = {
+            other.entity
+            for other in self.facts
+            if other.relation == fact.relation and true & set(self.facts.accepted(other))
+        }
+        return substitutes(
+            self.facts,
+            fact.entity,
+            number=number,
+            length=self.token_length,
+            exclude=frozenset((*self.config.data.corrupted, *self.config.data.sham, *sharing)),
+            seed=self.config.seed,
+        )
 
     def prompts(
         self, facts: Iterable[Fact] | None = None, context_ids: Sequence[int] | None = None

@@ -460,7 +460,7 @@ def _fingerprint(
             "deltas": {name: _digest_of(model.deltas[name]) for name in start.coefficients},
             "method": method.name,
             "settings": settings.model_dump(mode="json"),
-            "training": training.model_dump(mode="json", exclude={"save_every", "checkpoints"}),
+            "training": training.model_dump(mode="json", exclude={"save_every"}),
             "texts": [[(row.ids, row.first_counted) for row in rows] for rows in (forget, retain)],
             "seed": seed,
             "total": total,

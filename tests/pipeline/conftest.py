@@ -23,7 +23,12 @@ def small(**changes):
     )
     questions = config.questions.model_copy(update={"contexts": 2, "candidates": 8})
     explanation = config.explanation.model_copy(
-        update={"lens_facts": 4, "traced_facts": 2, "checkpoint_facts": 4}
+        update={
+            "lens_facts": 4,
+            "traced_facts": 2,
+            "checkpoint_facts": 4,
+            "traced_states": ("clean", "corrupted", "npo"),
+        }
     )
     values = {
         "preset": "custom",

@@ -19,8 +19,10 @@ from restor_interp.errors import BusyError, ConfigError
 from restor_interp.measure.answers import generate_answers
 from restor_interp.pipeline import open_run, run
 from restor_interp.pipeline.running import _planned
+from restor_interp.presets import validated
 from restor_interp.store import TABLES, Store
 
+UNTOUCHED = sorted({fact.entity for fact in ri.load_facts("bios")})[5:65:20]
 STATES = [
     "clean", "corrupted", "rollback_0.5", "npo", "task_vector", "retain_only", "sham_npo",
 ]  # fmt: skip
@@ -209,6 +211,12 @@ def test_a_run_killed_in_the_middle_gives_the_same_tables(finished, small_config
             run(small_config, out=folder, progress=Killer(cell, step))
         assert not (folder / "lease.json").exists()
     resumed = run(small_config, out=folder)
+    for step in (2,):
+        expected, found = (one.activations("npo", step=step) for one in (finished, resumed))
+        for layer in (0, 6, 12):
+            np.testing.assert_array_equal(
+                expected.select(site="resid", layer=layer), found.select(site="resid", layer=layer)
+            )
     for name in TABLES:
         expected, found = finished.table(name), resumed.table(name)
         volatile = [column for column in ("seconds",) if column in expected]
@@ -251,7 +259,7 @@ def test_a_changed_setting_recomputes_exactly_what_depends_on_it(
     values = small_config.model_dump(mode="json")
     for key, value in change.items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
-    plan = planned(ri.presets.validated(values, "test"), finished.folder)
+    plan = planned(validated(values, "test"), finished.folder)
     for cell in recomputed:
         assert plan[cell] != "done", cell
     for cell in kept:
@@ -315,6 +323,11 @@ def test_an_analysis_that_raises_leaves_its_reason_and_the_run_goes_on(
         ({"explanation": {"analyses": ["logit_lense"]}}, "Did you mean logit_lens"),
         ({"model": "bioss"}, "Did you mean bios"),
         ({"checkpoints": {"npo": "folder"}}, "needs the state `corrupted`"),
+        ({"explanation": {"capture": False}}, "probes read captured activations"),
+        ({"explanation": {"lens_states": ["np"]}}, "Did you mean npo"),
+        ({"methods": {"corruption": {"method": "npo"}}, "shams": []}, "are taken"),
+        ({"methods": {"clean": {"method": "npo"}}, "shams": []}, "are taken"),
+        ({"data": {"sham": UNTOUCHED}}, "named more than once"),
     ],
 )
 def test_senseless_settings_are_refused_before_any_work(small_config, tmp_path, change, message):
@@ -323,7 +336,7 @@ def test_senseless_settings_are_refused_before_any_work(small_config, tmp_path, 
         replaced = isinstance(value, dict) and key not in ("methods", "unlearning", "checkpoints")
         values[key] = {**values[key], **value} if replaced else value
     with pytest.raises(ConfigError) as caught:
-        run(ri.presets.validated(values, "test"), out=tmp_path / "run")
+        run(validated(values, "test"), out=tmp_path / "run")
     assert message in str(caught.value)
     assert not (tmp_path / "run" / "cells").exists()
 
@@ -336,6 +349,9 @@ def test_a_users_own_three_checkpoints_take_the_place_of_training(finished, smal
     config = small_config.model_copy(
         update={
             "model": folders["clean"],
+            "data": small_config.data.model_copy(
+                update={"claims": str(finished.folder / "claims.jsonl")}
+            ),
             "checkpoints": {"corrupted": folders["corrupted"], "npo": folders["npo"]},
             "methods": {},
             "shams": (),
