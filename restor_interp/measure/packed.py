@@ -113,14 +113,15 @@ def _hidden_from(
 ) -> Tensor | None:
     """[pos, key]: keys after a token of its own row, or further back than the window."""
     earlier = rows.position
-    reaches = sliding_window is None or earlier + length <= sliding_window
+    window = earlier + length if sliding_window is None else sliding_window
+    reaches = earlier + length <= window
     if length == 1 and reaches:
         return None
     own = torch.arange(earlier, earlier + length, device=device)
     keys = torch.arange(earlier + length, device=device)
     hidden = keys[None, :] > own[:, None]
     if not reaches:
-        hidden = hidden | (keys[None, :] <= own[:, None] - sliding_window)
+        hidden = hidden | (keys[None, :] <= own[:, None] - window)
     return hidden
 
 

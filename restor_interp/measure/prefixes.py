@@ -242,7 +242,8 @@ class PackedEngine:
         self._sees[len(slots) :] = False
         self._sees[:, len(slots) :] = False
         index = torch.tensor(slots, dtype=torch.long, device=self._model.device)
-        for layer in self._cache.layers:
+        layers: list[Any] = self._cache.layers
+        for layer in layers:
             layer.keys = layer.keys.index_select(-2, index)
             layer.values = layer.values.index_select(-2, index)
         for slot, node in enumerate(nodes):

@@ -26,7 +26,7 @@ from restor_interp.models.hooked import HookedModel
 Site = Literal["resid", "mlp", "attn"]
 """What an intervention replaces: the residual stream after a layer, or one output in it."""
 
-HOOKS: dict[str, str] = {
+HOOKS: dict[Site, str] = {
     "resid": "blocks.{}.hook_resid_post",
     "mlp": "blocks.{}.hook_mlp_out",
     "attn": "blocks.{}.hook_attn_out",
