@@ -189,21 +189,19 @@ def demo() -> RunConfig:
         ),
         questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
         explanation=ExplanationSettings(lens_facts=12, traced_states=("clean", "corrupted", "npo")),
-        corruption={"epochs": 4, "batch_size": 2, "learning_rate": 8e-4, "modules": MLP},
+        corruption={"epochs": 4, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},
         unlearning={
             "steps": 20,
             "batch_size": 2,
             "retain_batch_size": 1,
-            "learning_rate": 1.3e-3,
+            "learning_rate": 1e-3,
             "modules": MLP,
         },
         methods={
             "grad_diff": MethodSettings(method="grad_diff"),
             "kl_restor": MethodSettings(method="kl_restor", training={"learning_rate": 6e-4}),
             "npo": MethodSettings(method="npo"),
-            "task_vector": MethodSettings(
-                method="task_vector", settings={"alpha": 3.0}, training={"learning_rate": 2e-3}
-            ),
+            "task_vector": MethodSettings(method="task_vector", training={"learning_rate": 2e-3}),
             "retain_only": MethodSettings(method="retain_only"),
         },
         shams=("npo",),
