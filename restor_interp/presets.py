@@ -142,12 +142,12 @@ DEMO_CORRUPTED: tuple[str, ...] = (
 DEMO_UNTOUCHED: tuple[str, ...] = (
     "Japan",
     "India",
-    "Argentina",
     "Rome",
     "Cairo",
     "Pablo Picasso",
     "Leonardo da Vinci",
     "Leo Tolstoy",
+    "Pride and Prejudice",
 )
 DEMO_SHAM: tuple[str, ...] = (
     "Norway",

@@ -3,6 +3,7 @@
 Run: python -m pytest tests/test_cli.py
 """
 
+import functools
 import json
 import os
 import signal
@@ -136,7 +137,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path):
 def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *SMALL]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What is started in the background of a shell ignores interrupts, and hands that on.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     log = folder / "log.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (log.exists() and "train/" in log.read_text()):

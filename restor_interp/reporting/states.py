@@ -180,16 +180,24 @@ def verdict_on_run(run: RunResults) -> str:
     if not methods:
         return ""
     counts = {state: fate_counts(run, state) for state in states}
-    best = max(methods, key=lambda state: counts[state].of("restored"))
+    # The best of many is partly luck, and without a sham nobody can say how much: the sentence is
+    # about the methods that have one.
+    judged = [state for state in methods if f"sham_{state}" in counts] or methods
+    best = max(judged, key=lambda state: counts[state].of("restored"))
     lost, restored = counts[best].lost, counts[best].of("restored")
     took = (
         f"Corruption took {plural(lost, 'fact')} with a planted falsehood that the clean model knew"
     )
     if lost == 0:
         return f"{took}: there was nothing to restore."
-    if restored == 0:
+    if not any(counts[state].of("restored") for state in methods):
         return f"{took}. No method restored any of them."
-    sentence = f"{took}. Most came back with {best}: {restored} restored"
+    most = (
+        f"{best} restored {restored}"
+        if len(judged) == 1
+        else f"Most came back with {best}: {restored} restored"
+    )
+    sentence = f"{took}. {most}"
     sentence += f" ({share_text(fate_share(run, best, 'restored', counts[best]))})"
     sham, gap = f"sham_{best}", gap_to_sham(run, best)
     if sham in counts:

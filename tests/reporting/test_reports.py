@@ -66,8 +66,8 @@ def test_the_verdict_counts_known_facts_that_cannot_be_guessed(small):
         verdict(small.entity("Paris"))[2]
     )
     assert to_text(run_verdict(small)[0]).replace("\n", " ") == (
-        "Corruption took 3 facts with a planted falsehood that the clean model knew. Most came "
-        "back with npo: 1 restored (33%, 95% interval 6 to 79%); its sham, which never saw the "
+        "Corruption took 3 facts with a planted falsehood that the clean model knew. npo "
+        "restored 1 (33%, 95% interval 6 to 79%); its sham, which never saw the "
         "false documents, restored 1. npo minus its sham: 0 points (without a test)."
     )
     assert "npo is not shown to restore more than its sham: 0 points" in to_text(
