@@ -1,9 +1,11 @@
-"""Digests of files, and what a disk can do wrong in one clear sentence."""
+"""Digests of files, files that are whole or absent, and what a disk can do wrong in a sentence."""
 
 import contextlib
 import errno
 import hashlib
+import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,22 @@ def sha256_of(path: Path) -> str:
     """Full sha256 of a file's bytes, read anew at every call."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Put bytes at `path` by one rename; a kill at any moment leaves the old content or the new.
+
+    Raises `OSError` as the disk does; inside `storage_errors` it says what to do.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

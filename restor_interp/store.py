@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
-from restor_interp.disk import sha256_of, storage_errors
+from restor_interp.disk import publish, sha256_of, storage_errors
 from restor_interp.errors import BusyError, DataError, IntegrityError, unknown_name
 
 _COLUMNS = {
@@ -72,15 +72,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Publish bytes at `path` by one rename; the old content stays until then."""
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        publish(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

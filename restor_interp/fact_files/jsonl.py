@@ -27,14 +27,13 @@ Problems are collected, and reported together as `file:line: problem`.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from restor_interp.disk import storage_errors
+from restor_interp.disk import publish, storage_errors
 from restor_interp.errors import DataError
 from restor_interp.fact_files.reading import (
     ALIASES,
@@ -151,16 +150,8 @@ def to_jsonl(facts: FactSet) -> str:
 
 def write_jsonl(facts: FactSet, path: Path) -> None:
     """Write a fact set; the file appears whole or not at all. Raises `StorageError`."""
-    partial = path.with_name(f".{path.name}.partial")
     with storage_errors(path.parent):
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(to_jsonl(facts))
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        publish(path, to_jsonl(facts).encode())
 
 
 def _records(facts: FactSet) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,6 @@ Neither side holds more than one shard, so memory does not grow with the number 
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ import safetensors.numpy
 from jaxtyping import Float
 from safetensors import safe_open
 
+from restor_interp.disk import publish
 from restor_interp.errors import ConfigError, DataError, IntegrityError, unknown_name
 from restor_interp.models.cache import file_sha256
 
@@ -164,7 +164,7 @@ class ActivationWriter:
             )
         name = f"shard-{len(self._shards):05}.safetensors"
         data = safetensors.numpy.save(tensors)
-        _write(self.folder / name, data)
+        publish(self.folder / name, data)
         self._shards.append(
             {
                 "file": name,
@@ -191,7 +191,7 @@ class ActivationWriter:
             "prompts": [dataclasses.asdict(prompt) for prompt in self._prompts],
             "shards": self._shards,
         }
-        _write(self.folder / INDEX, (json.dumps(index, ensure_ascii=False) + "\n").encode())
+        publish(self.folder / INDEX, (json.dumps(index, ensure_ascii=False) + "\n").encode())
 
 
 class Activations:
@@ -428,16 +428,3 @@ class StateActivations:
 
     def __len__(self) -> int:
         return len(self._activations)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Publish bytes by one rename: the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from restor_interp.disk import sha256_of
 from restor_interp.errors import StorageError
 
 TENSORS, RECORD = "state.safetensors", "state.json"
@@ -49,7 +50,7 @@ def save(work: Path, saved: Saved, *, fingerprint: str) -> None:
             "rows": saved.rows,
             "diverged": saved.diverged,
             "fingerprint": fingerprint,
-            "sha256": _sha256(part / TENSORS),
+            "sha256": sha256_of(part / TENSORS),
         }
         (part / RECORD).write_text(json.dumps(record))
         shutil.rmtree(final, ignore_errors=True)
@@ -70,7 +71,7 @@ def load(work: Path, *, fingerprint: str) -> Saved | None:
         try:
             record = json.loads((folder / RECORD).read_text())
             same = record["fingerprint"] == fingerprint
-            if same and record["sha256"] == _sha256(folder / TENSORS):
+            if same and record["sha256"] == sha256_of(folder / TENSORS):
                 return Saved(
                     step=record["step"],
                     tensors=load_file(folder / TENSORS),
@@ -85,8 +86,3 @@ def load(work: Path, *, fingerprint: str) -> Saved | None:
 def fingerprint(ingredients: Mapping[str, Any]) -> str:
     """One text for everything that decides a training's bits."""
     return hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
