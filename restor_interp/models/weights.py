@@ -18,6 +18,9 @@ from restor_interp.models.deltas import Delta, LowRank, State, Update
 Parts = tuple[tuple[str, float], ...]
 """(delta, coefficient), in the order in which they are added."""
 
+_EXACT = (torch.float32, torch.float64)
+"""Number types in which sums are kept as they are; others are summed in fp32 and rounded."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
@@ -49,8 +52,7 @@ class Weights:
         self._pristine: dict[str, Tensor] = {}
         self._applied: dict[str, Parts | None] = {}
         """Parts in each touched parameter now; None while it is being written."""
-        self._rounding: dict[str, tuple[float, float]] = {}
-        """Squared norms of what rounding changed, and of the change itself."""
+        self._room = torch.empty(0)
 
     def add(self, delta: Delta) -> None:
         """Take a delta in; copies the clean numbers of what no delta touched before.
@@ -92,8 +94,13 @@ class Weights:
     @property
     def rounding_error(self) -> float:
         """Norm of what rounding took from the present change, relative to it; 0 in fp32."""
-        lost = sum(lost for lost, _ in self._rounding.values())
-        change = sum(change for _, change in self._rounding.values())
+        lost = change = 0.0
+        for path, parts in self._applied.items():
+            weight = self._places[path].parameter
+            if parts and weight.dtype not in _EXACT:
+                exact = self._sum(path, parts, torch.empty_like(weight, dtype=torch.float32))
+                lost += float((exact - weight).norm()) ** 2
+                change += float((exact - self._pristine[path]).norm()) ** 2
         return math.sqrt(lost / change) if change else 0.0
 
     def clean(self, name: str) -> Tensor:
@@ -106,22 +113,27 @@ class Weights:
         return getattr(self._modules[module], attribute).data
 
     def _write(self, path: str, parts: Parts) -> None:
-        place, pristine = self._places[path], self._pristine[path]
-        weight = place.parameter
-        self._rounding.pop(path, None)
+        weight = self._places[path].parameter
         if not parts:
-            weight.copy_(pristine)
-            return
-        exact = weight.dtype in (torch.float32, torch.float64)
-        total = weight if exact else torch.empty_like(weight, dtype=torch.float32)
-        base = pristine if exact else pristine.float()
+            weight.copy_(self._pristine[path])
+        elif weight.dtype in _EXACT:
+            self._sum(path, parts, weight)
+        else:
+            weight.copy_(self._sum(path, parts, self._sums(weight)))  # rounds, once
+
+    def _sum(self, path: str, parts: Parts, total: Tensor) -> Tensor:
+        """`total`, filled with the clean numbers plus the parts, unrounded."""
+        total.copy_(self._pristine[path])
         for name, coefficient in parts:
-            _add(base, self.deltas[name].updates[path], coefficient, place.transposed, out=total)
-            base = total
-        if not exact:
-            weight.copy_(total)  # rounds, once
-            change = float((total - pristine).norm()) ** 2
-            self._rounding[path] = (float((total - weight).norm()) ** 2, change)
+            _add(self.deltas[name].updates[path], coefficient, self._places[path].transposed, total)
+        return total
+
+    def _sums(self, weight: Tensor) -> Tensor:
+        """Room for the sums of a matrix of 16 bits, used again: fresh memory costs more time than
+        the sums."""
+        if self._room.numel() < weight.numel() or self._room.device != weight.device:
+            self._room = torch.empty(weight.numel(), device=weight.device)
+        return self._room[: weight.numel()].view(weight.shape)
 
     def _place(self, delta: str, path: str) -> _Place:
         module, attribute = self._modules.get(path), "weight"
@@ -142,14 +154,14 @@ class Weights:
         return _Place(module=module, attribute=attribute, transposed=is_transposed(module))
 
 
-def _add(base: Tensor, update: Update, coefficient: float, transposed: bool, out: Tensor) -> None:
-    """out = base + coefficient · update; `out` may be `base`."""
+def _add(update: Update, coefficient: float, transposed: bool, total: Tensor) -> None:
+    """total += coefficient · update"""
     if isinstance(update, Tensor):
-        torch.add(base, update.to(out.dtype), alpha=coefficient, out=out)
+        total.add_(update.to(total.dtype), alpha=coefficient)
         return
-    a, b = update.a.to(out.dtype), update.b.to(out.dtype)
+    a, b = update.a.to(total.dtype), update.b.to(total.dtype)
     left, right = (a.T, b.T) if transposed else (b, a)
-    torch.addmm(base, left, right, alpha=coefficient * update.scale, out=out)
+    total.addmm_(left, right, alpha=coefficient * update.scale)
 
 
 def _check(delta: str, path: str, update: Update, place: _Place) -> None:
