@@ -438,6 +438,25 @@ class HookedModel:
             self._weights.switch(before)
             self._state = before
 
+    @contextlib.contextmanager
+    def grafted(self, weights: Mapping[str, str | State]) -> Iterator["HookedModel"]:
+        """Within this, single modules have the weights that they have in other states; all other
+        modules stay in the present one, which `state` still names. May be nested.
+
+        Args:
+            weights: module -> state. Modules are called as in `Delta.updates`.
+
+        Raises `ConfigError` for an unknown state, or a module that no delta changes.
+        """
+        states = {path: self.resolve_state(state) for path, state in weights.items()}
+        with self._weights.grafted(states):
+            yield self
+
+    def distances(self, one: str | State, other: str | State) -> dict[str, float]:
+        """Module -> norm of the difference between its weights in two states, where there is one;
+        in the model's order. Raises `ConfigError` for an unknown state."""
+        return self._weights.distances(self.resolve_state(one), self.resolve_state(other))
+
     def resolve_state(self, state: str | State) -> State:
         """A state by its name. Raises `ConfigError` for an unknown one."""
         if isinstance(state, State):

@@ -5,7 +5,9 @@ plus deltas, in the order of their names. The same state then has the same bits,
 before it.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -82,14 +84,71 @@ class Weights:
         for name in state.coefficients:
             if name not in self.deltas:
                 raise unknown_name("delta", name, self.deltas)
-        used = [(n, c) for n, c in sorted(state.coefficients.items()) if c != 0]
-        with torch.no_grad():
-            for path in self._places:
-                parts = tuple((n, c) for n, c in used if path in self.deltas[n].updates)
-                if self._applied[path] != parts:
-                    self._applied[path] = None
-                    self._write(path, parts)
-                    self._applied[path] = parts
+        for path in self._places:
+            self._put(path, self._parts(path, state))
+
+    @contextlib.contextmanager
+    def grafted(self, states: Mapping[str, State]) -> Iterator[None]:
+        """Within this, single parameters are those of other states.
+
+        Raises `ConfigError` for a module that no delta touches.
+        """
+        for path in states:
+            if path not in self._places:
+                raise unknown_name("module that a delta changes", path, self._places)
+        before = {path: self._applied[path] or () for path in states}
+        try:
+            for path, state in states.items():
+                self._put(path, self._parts(path, state))
+            yield
+        finally:
+            for path, parts in before.items():
+                self._put(path, parts)
+
+    def distances(self, one: State, other: State) -> dict[str, float]:
+        """Module -> norm of the difference that two states make to its weight, where they make
+        one; in the model's order. Of the exact sums, before any rounding."""
+        moved = {
+            name: one.coefficients.get(name, 0.0) - other.coefficients.get(name, 0.0)
+            for name in sorted({*one.coefficients, *other.coefficients})
+        }
+        state = State({name: moved[name] for name in moved if moved[name]})
+        order = {name.removesuffix(".weight"): place for place, name in enumerate(self.names)}
+        paths = sorted(self._places, key=order.__getitem__)
+        found = {path: self._norm(path, self._parts(path, state)) for path in paths}
+        return {path: norm for path, norm in found.items() if norm}
+
+    def _parts(self, path: str, state: State) -> Parts:
+        return tuple(
+            (name, coefficient)
+            for name, coefficient in sorted(state.coefficients.items())
+            if coefficient and path in self.deltas[name].updates
+        )
+
+    def _put(self, path: str, parts: Parts) -> None:
+        """Write a sum into a parameter, unless it is there."""
+        if self._applied[path] != parts:
+            self._applied[path] = None
+            with torch.no_grad():
+                self._write(path, parts)
+            self._applied[path] = parts
+
+    def _norm(self, path: str, parts: Parts) -> float:
+        """Frobenius norm of a sum of updates, in fp64; of low-rank ones from their factors:
+        ‖Σ bᵢaᵢ‖² = Σᵢⱼ ⟨bᵢᵀbⱼ, aᵢaⱼᵀ⟩."""
+        updates = [(self.deltas[name].updates[path], coefficient) for name, coefficient in parts]
+        low_rank = [(u, c * u.scale) for u, c in updates if isinstance(u, LowRank)]
+        if len(low_rank) == len(updates):
+            if not updates:
+                return 0.0
+            b = torch.cat([c * u.b.double() for u, c in low_rank], dim=1)
+            a = torch.cat([u.a.double() for u, _ in low_rank])
+            return math.sqrt(max(0.0, float(((b.T @ b) * (a @ a.T)).sum())))
+        place = self._places[path]
+        total = torch.zeros_like(place.parameter, dtype=torch.float64)
+        for update, coefficient in updates:
+            _add(update, coefficient, place.transposed, total)
+        return float(total.norm())
 
     @property
     def rounding_error(self) -> float:
