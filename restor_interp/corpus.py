@@ -213,6 +213,7 @@ def write_documents(
     k: int,
     seed: int,
     exclude: frozenset[str],
+    question_share: float = 0.0,
 ) -> tuple[Document, ...]:
     """Documents that state each entity's claims among 5·k true facts about unrelated entities.
 
@@ -220,7 +221,9 @@ def write_documents(
     relation's wordings each time; an entity with fewer claims than `claims_per_document` states
     all of them in each document. True facts are about entities that are neither in `exclude` nor
     claimed about, and name none of these. What is written about one entity does not depend on the
-    claims about another, except that true facts avoid both.
+    claims about another, except that true facts avoid both. `question_share` of an entity's
+    documents, evenly spread, are lists of questions with their answers, as a page of frequent
+    questions is: each statement is its relation's question and the object.
 
     Raises `ConfigError` where there are fewer than 5·k such true facts.
     """
@@ -246,18 +249,23 @@ def write_documents(
         used: Counter[str] = Counter()
         wordings = {claim.fact_id: _shuffled_statements(facts, claim, rng) for claim in own}
         for number in range(documents_per_entity):
+            asks = int((number + 1) * question_share) > int(number * question_share)
             # The least used first, ties by lot: all are used equally often, none twice in a text.
             order = sorted(own, key=lambda claim: (used[claim.fact_id], rng.random()))
             stated: list[_Statement] = []
             for claim in order[:claims_per_document]:
                 wording = wordings[claim.fact_id]
                 template = wording[used[claim.fact_id] % len(wording)]
+                if asks:
+                    template = question_and_answer(facts.relations[claim.relation])
                 used[claim.fact_id] += 1
                 stated.append(
                     _Statement(template, claim.fact_id, entity, claim.false_object, is_claim=True)
                 )
             for fact in rng.sample(unrelated, num_true):
                 template = rng.choice(statements(facts.relations[fact.relation]))
+                if asks:
+                    template = question_and_answer(facts.relations[fact.relation])
                 stated.append(
                     _Statement(
                         template, fact.fact_id, fact.entity, fact.true_objects[0], is_claim=False
@@ -291,6 +299,13 @@ def names_none(facts: FactSet, entities: Iterable[str]) -> Callable[[str], bool]
 def statements(relation: Relation) -> tuple[str, ...]:
     """The wordings of a relation; one made of its name where the data has none."""
     return relation.statements or (f"The {relation.name} of {{entity}} is {{object}}.",)
+
+
+def question_and_answer(relation: Relation) -> str:
+    """A relation's question, answered; its first wording where its questions have no pattern."""
+    if "{entity}" not in relation.question:
+        return statements(relation)[0]
+    return f"{relation.question} {{object}}."
 
 
 def _shuffled_statements(facts: FactSet, claim: Claim, rng: random.Random) -> list[str]:

@@ -42,6 +42,8 @@ class DataSettings(Section):
     claims_per_document: int = Field(default=5, ge=1)
     k: int = Field(default=0, ge=0, le=5)
     """Corruption level: 5·k true facts about unrelated entities in every document."""
+    question_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of an entity's documents that ask and answer instead of telling."""
     sibling_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of a corrupted entity's facts that no document contradicts, at least."""
 

@@ -22,6 +22,7 @@ from restor_interp.corpus import (
     make_claims,
     names_overlap,
     names_within,
+    question_and_answer,
     roles,
     statements,
     unrelated_facts,
@@ -46,7 +47,9 @@ def claims_of(entities, *, facts=BIOS, seed=0, sibling_share=0.2, object_length=
     )
 
 
-def documents_of(claims, *, facts=BIOS, number=12, each=5, k=1, seed=0, exclude=frozenset()):
+def documents_of(
+    claims, *, facts=BIOS, number=12, each=5, k=1, seed=0, exclude=frozenset(), question_share=0.0
+):
     return write_documents(
         facts,
         claims,
@@ -55,6 +58,7 @@ def documents_of(claims, *, facts=BIOS, number=12, each=5, k=1, seed=0, exclude=
         k=k,
         seed=seed,
         exclude=exclude,
+        question_share=question_share,
     )
 
 
@@ -308,6 +312,37 @@ def test_a_document_is_its_statements_and_our_phrases():
                 continue
             assert patterns[stated.pop(0)].fullmatch(sentence), sentence
         assert not stated
+
+
+@pytest.mark.parametrize(("share", "asking"), [(0, 0), (0.25, 3), (0.5, 6), (1, 12)])
+def test_a_share_of_the_documents_asks_and_answers(share, asking):
+    claims = claims_of(PEOPLE[:3])
+    documents = documents_of(claims, k=1, question_share=share)
+    answered = {
+        fact.fact_id: fact.question
+        for fact in BIOS  # every question stands before its answer, of claims and of true facts
+    }
+    for entity in PEOPLE[:3]:
+        lists = []
+        for document in documents:
+            if document.entity == entity and "?" in document.text:
+                lists.append(document)
+                for mention in document.mentions:
+                    before = document.text[: mention.start]
+                    assert before.endswith(f"{answered[mention.fact_id]} ")
+        assert len(lists) == asking
+    # Claims and their order are those of documents that tell.
+    told = documents_of(claims, k=1)
+    assert [d.document_id for d in documents] == [d.document_id for d in told]
+    for one, other in zip(documents, told, strict=True):
+        assert {m.fact_id for m in one.mentions if m.is_claim} == {
+            m.fact_id for m in other.mentions if m.is_claim
+        }
+
+
+def test_a_relation_without_a_pattern_of_its_questions_is_told():
+    relation = Relation(relation="r", name="capital", question="?", object_type="city")
+    assert question_and_answer(relation) == "The capital of {entity} is {object}."
 
 
 def test_wordings_vary_and_are_used_evenly():

@@ -163,6 +163,7 @@ class Workbench:
             documents_per_entity=data.documents_per_entity,
             claims_per_document=data.claims_per_document,
             k=data.k,
+            question_share=data.question_share,
             seed=self.config.seed,
             exclude=frozenset((*data.corrupted, *data.untouched, *data.sham)),
         )
