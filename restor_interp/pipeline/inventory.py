@@ -48,6 +48,7 @@ def _methods() -> Rows:
             "settings": ", ".join(
                 f"{name}={field.default}" for name, field in method.settings.model_fields.items()
             ),
+            "tuning": method.hints,
             "source": method.citation,
         }
         for method in METHODS.values()
