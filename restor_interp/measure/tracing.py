@@ -7,10 +7,8 @@ carries what the subject contributed.
 """
 
 import logging
-import weakref
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,158 +16,42 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
+from restor_interp.measure.choices import object_paths
+from restor_interp.measure.endings import Endings
 from restor_interp.measure.objects import diverge
-from restor_interp.measure.regions import HOOKS, Site
-from restor_interp.measure.restoring import (
+from restor_interp.measure.regions import (
     DEFAULT_MAX_BYTES,
-    Case,
-    by_full_forwards,
-    by_regions,
-    regions_problem,
+    ENGINES,
+    BaseRun,
+    Engine,
+    Job,
+    Patch,
+    Row,
+    Site,
+    choose_engine,
+    run_base,
+    run_many,
 )
 from restor_interp.measure.subjects import noised, prompt_tokens, substituted, with_subject
+from restor_interp.measure.traces import LEAST_EFFECT, METRICS, Metric, Trace
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
+__all__ = [
+    "ENGINES",
+    "KINDS",
+    "LEAST_EFFECT",
+    "METRICS",
+    "Metric",
+    "Trace",
+    "restored_layers",
+    "trace",
+    "trace_many",
+]
+
 logger = logging.getLogger(__name__)
 
-Metric = Literal["prob", "logprob", "logodds"]
-METRICS: tuple[Metric, ...] = ("prob", "logprob", "logodds")
-ENGINES = ("auto", "regions", "brute")
-
-LEAST_EFFECT = 1.0
-"""Nats by which noising must lower the answer before a share of that effect means anything."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """What restoring each single state does to the answer."""
-
-    tokens: tuple[str, ...]
-    """The prompt's tokens as text; if answer and foil begin alike, with the tokens they share."""
-    subject: tuple[int, int]
-    """Tokens [start, end) of the subject."""
-    answer: str
-    foil: str | None
-    """The object that log-odds are taken against."""
-    kind: Site
-    window: int
-    """Layers restored around a cell's (1 for `resid`)."""
-    metric: Metric
-    corruption: str
-    """`noise` or `substitution`."""
-    substitute: str | None
-    sigma: float | None
-    """Standard deviation of the noise over `noise`; none for a substitution."""
-    sigma_source: str | None
-    """`embedding matrix` or `given`."""
-    noise: float | None
-    """The noise's standard deviation in units of `sigma`."""
-    seed: int | None
-    engine: str
-    """`regions` or `brute`: how it was computed, not what."""
-    clean_logprobs: Float[np.ndarray, " object"]
-    """Of answer and foil in the whole run."""
-    noised_logprobs: Float[np.ndarray, "draw object"]
-    restored_logprobs: Float[np.ndarray, "draw position layer object"]
-    """NaN where a restored state changes nothing, before the subject."""
-
-    @cached_property
-    def high(self) -> float:
-        """The metric in the whole run."""
-        return float(self._measured(self.clean_logprobs))
-
-    @cached_property
-    def low_samples(self) -> Float[np.ndarray, " draw"]:
-        """The metric in each noised run."""
-        return self._measured(self.noised_logprobs)
-
-    @cached_property
-    def low(self) -> float:
-        """Its mean over the draws."""
-        return float(self.low_samples.mean())
-
-    @cached_property
-    def samples(self) -> Float[np.ndarray, "draw position layer"]:
-        """The metric with one state restored, per draw."""
-        measured = self._measured(self.restored_logprobs)
-        return np.where(np.isnan(measured), self.low_samples[:, None, None], measured)
-
-    @cached_property
-    def scores(self) -> Float[np.ndarray, "position layer"]:
-        """Its mean over the draws."""
-        return self.samples.mean(axis=0)
-
-    @property
-    def total_effect(self) -> float:
-        """What noising takes away: `high` − `low`."""
-        return self.high - self.low
-
-    @cached_property
-    def effects(self) -> Float[np.ndarray, "position layer"]:
-        """The share of the total effect that each state restores.
-
-        NaN where noising costs the answer less than `LEAST_EFFECT` nats (of log-odds if that is
-        the metric, else of log-probability): a share of nothing would be noise.
-        """
-        nats = self if self.metric != "prob" else replace(self, metric="logprob")
-        if nats.total_effect < LEAST_EFFECT:
-            return np.full_like(self.scores, np.nan)
-        return (self.scores - self.low) / self.total_effect
-
-    def of_foil(self) -> "Trace":
-        """The same runs read for the foil. Raises `ConfigError` if there is none."""
-        if self.foil is None:
-            raise ConfigError("this trace has no foil; give one to `trace`")
-        return replace(
-            self,
-            answer=self.foil,
-            foil=self.answer,
-            clean_logprobs=self.clean_logprobs[::-1],
-            noised_logprobs=self.noised_logprobs[..., ::-1],
-            restored_logprobs=self.restored_logprobs[..., ::-1],
-        )
-
-    def rows(self, *, fact_id: str, state: str) -> list[dict[str, Any]]:
-        """Rows of the table `traces`: one per token from the subject on, and layer."""
-        fixed = {
-            "fact_id": fact_id,
-            "state": state,
-            "kind": self.kind,
-            "corruption": self.corruption,
-            "metric": self.metric,
-            "object": self.answer,
-            "foil": self.foil,
-            "window": self.window,
-        }
-        return [
-            fixed
-            | {
-                "layer": layer,
-                "position": position,
-                "token": self.tokens[position],
-                "in_subject": self.subject[0] <= position < self.subject[1],
-                "score": float(self.scores[position, layer]),
-                "effect": float(self.effects[position, layer]),
-                "low": self.low,
-                "high": self.high,
-                "sigma": self.sigma,
-                "samples": len(self.samples),
-            }
-            for position in range(self.subject[0], len(self.tokens))
-            for layer in range(self.scores.shape[1])
-        ]
-
-    def _measured(self, logprobs: Float[np.ndarray, "... object"]) -> Float[np.ndarray, "..."]:
-        answer = logprobs[..., 0]
-        if self.metric == "logprob":
-            return answer
-        if self.metric == "prob":
-            return np.exp(answer)
-        if self.foil is not None:
-            return answer - logprobs[..., 1]
-        with np.errstate(divide="ignore"):  # p = 1 has infinite odds
-            return answer - np.log(-np.expm1(answer))
+KINDS: tuple[Site, ...] = ("resid", "mlp", "attn")
 
 
 def trace(
@@ -182,13 +64,14 @@ def trace(
     kind: Site = "resid",
     window: int = 10,
     metric: Metric = "prob",
+    whole: bool = False,
     samples: int = 10,
     noise: float = 3.0,
     sigma: float | None = None,
     substitute: str | None = None,
     seed: int = 1,
     max_bytes: int = DEFAULT_MAX_BYTES,
-    engine: Literal["auto", "regions", "brute"] = "auto",
+    engine: Engine = "auto",
 ) -> Trace:
     """Restore the clean value of every (token, layer) in runs without the subject, one at a time.
 
@@ -199,6 +82,7 @@ def trace(
         foil: the object that log-odds are taken against; without it they are log p / (1 − p).
         kind: `resid` restores the residual stream after a layer; `mlp` and `attn` the outputs of
             `window` layers around it.
+        whole: read answer and foil whole, with the line end after them, not at one token.
         samples: draws of noise.
         noise: standard deviation of the noise, in units of `sigma`. 3 is the paper's.
         sigma: default: the standard deviation of the embedding matrix's entries. The paper takes
@@ -212,110 +96,132 @@ def trace(
             model's forward pass; `brute` runs a full forward pass per cell.
 
     Raises:
-        PromptError: no subject, or not in the prompt; a substitute of another length; answer and
-            foil that no token tells apart.
-        ConfigError: an unknown kind, metric or engine; settings out of range; numbers in a run
-            that are not finite.
+        PromptError: no subject, or not in the prompt; a substitute of another length; an object
+            that is empty or that no token tells from the other.
+        ConfigError: an unknown kind, metric or engine; settings out of range; too little memory;
+            numbers in a run that are not finite.
     """
-    for name, value, known in (
-        ("kind of state", kind, HOOKS),
-        ("metric", metric, METRICS),
-        ("engine", engine, ENGINES),
+    [found] = trace_many(
+        model,
+        [prompt if subject is None else with_subject(prompt, subject)],
+        [answer],
+        [foil],
+        kinds=(kind,),
+        window=window,
+        metric=metric,
+        whole=whole,
+        samples=samples,
+        noise=noise,
+        sigma=sigma,
+        substitutes=[substitute],
+        seed=seed,
+        max_bytes=max_bytes,
+        engine=engine,
+    )
+    return found[kind]
+
+
+def trace_many(
+    model: HookedModel,
+    prompts: Sequence[Prompt | str],
+    answers: Sequence[str | None],
+    foils: Sequence[str | None] | None = None,
+    *,
+    kinds: Sequence[Site] = ("resid",),
+    window: int = 10,
+    metric: Metric = "prob",
+    whole: bool = False,
+    samples: int = 10,
+    noise: float = 3.0,
+    sigma: float | None = None,
+    substitutes: Sequence[str | None] | None = None,
+    seed: int = 1,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    engine: Engine = "auto",
+) -> list[dict[Site, Trace]]:
+    """`trace` of several prompts, which have a subject each, and of several kinds.
+
+    The rows of all go through the layers together, and the clean and noised runs of a prompt are
+    shared by its kinds. Returns per prompt kind -> trace.
+    """
+    for name, values, known in (
+        ("kind of state", kinds, KINDS),
+        ("metric", [metric], METRICS),
+        ("engine", [engine], ENGINES),
     ):
-        if value not in known:
-            raise unknown_name(name, value, known)
+        for value in values:
+            if value not in known:
+                raise unknown_name(name, value, known)
     if samples < 1 or window < 1 or noise < 0 or (sigma is not None and not sigma > 0):
         raise ConfigError(
             f"samples={samples} and window={window} must be at least 1, noise={noise} not "
             f"negative, sigma={sigma} positive"
         )
-    question = _ask(model, with_subject(prompt, subject), answer, foil)
-    ids, span = question.ids, question.subject
-    embed = model.hf_model.get_input_embeddings()
-    scale = None
-    if substitute is None:
-        scale = float(embed.weight.detach().float().std()) if sigma is None else float(sigma)
-        draws = noised(model, ids, span, samples=samples, spread=noise * scale, seed=seed)
-        start = span[0]
-    else:
-        others = substituted(model, question.prompt, substitute, question.shared, ids, span)
-        draws = embed(others[None]).detach()
-        differing = torch.nonzero(others != ids).flatten().tolist()
-        start = differing[0] if differing else span[0]
+    foils = [None] * len(prompts) if foils is None else foils
+    substitutes = [None] * len(prompts) if substitutes is None else substitutes
+    if not len(prompts) == len(answers) == len(foils) == len(substitutes):
+        raise ConfigError(
+            f"{len(prompts)} prompts, {len(answers)} answers, {len(foils)} foils and "
+            f"{len(substitutes)} substitutes: there must be one of each per prompt"
+        )
+    corruption = _Corruption(model=model, samples=samples, noise=noise, sigma=sigma, seed=seed)
+    chosen = choose_engine(model, engine)
+    cases: list[_Case] = []
+    traces: list[dict[Site, Trace]] = []
 
-    case = Case(
-        model=model,
-        ids=ids,
-        draws=draws,
-        start=start,
-        kind=kind,
-        window=1 if kind == "resid" else window,
-        cells=[(t, layer) for t in range(start, len(ids)) for layer in range(model.num_layers)],
-        targets=torch.tensor(question.targets, device=ids.device),
-        max_bytes=max_bytes,
-    )
-    chosen = _engine(model, engine)
-    found = by_regions(case) if chosen == "regions" else by_full_forwards(case)
-    for what, values in (("clean", found.clean), ("noised", found.noised)):
-        if not torch.isfinite(values).all():
-            raise ConfigError(
-                f"the {what} run gives log-probabilities that are not finite; lower the noise "
-                f"({noise} × {scale}) or use float32"
+    def finish() -> None:
+        for case, restored in zip(cases, _restore(cases, max_bytes), strict=True):
+            traces.append(
+                {
+                    kind: case.trace(kind, values, metric, corruption)
+                    for kind, values in restored.items()
+                }
             )
-    restored = np.full((len(draws), len(ids), model.num_layers, len(question.targets)), np.nan)
-    restored[:, start:] = (
-        found.restored.unflatten(0, (len(ids) - start, model.num_layers))
-        .permute(2, 0, 1, 3)
-        .cpu()
-        .numpy()
-    )
-    return Trace(
-        tokens=tuple(model.tokenizer.decode([token]) for token in ids.tolist()),
-        subject=span,
-        answer=question.answer,
-        foil=foil,
-        kind=kind,
-        window=case.window,
-        metric=metric,
-        corruption="noise" if substitute is None else "substitution",
-        substitute=substitute,
-        sigma=scale,
-        sigma_source=None
-        if scale is None
-        else "given"
-        if sigma is not None
-        else "embedding matrix",
-        noise=None if scale is None else noise,
-        seed=None if scale is None else seed,
-        engine=chosen,
-        clean_logprobs=found.clean.double().cpu().numpy(),
-        noised_logprobs=found.noised.double().cpu().numpy(),
-        restored_logprobs=restored,
-    )
+        cases.clear()
+
+    for prompt, answer, foil, substitute in zip(prompts, answers, foils, substitutes, strict=True):
+        question = _ask(model, with_subject(prompt, None), answer, foil, whole)
+        case = _case(question, corruption, kinds, window, substitute, chosen)
+        case.check_finite()
+        cases.append(case)
+        # The base runs of a sweep are in memory together.
+        if sum(case.num_bytes for case in cases) > max_bytes // 2:
+            finish()
+    finish()
+    return traces
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """A prompt in tokens, and the tokens that its answer and foil are told apart by."""
+    """A prompt in tokens, and the endings by which its answer and foil are told apart."""
 
     prompt: Prompt
     shared: tuple[int, ...]
-    ids: Int[Tensor, " pos"]
+    ids: Int[Tensor, " token"]
     """The prompt's tokens, then those that answer and foil share."""
     subject: tuple[int, int]
     answer: str
-    targets: tuple[int, ...]
+    foil: str | None
+    whole: bool
+    endings: Endings
 
 
-def _ask(model: HookedModel, prompt: Prompt, answer: str | None, foil: str | None) -> _Question:
-    if answer is None and foil is not None:
-        raise PromptError(f"the foil {foil!r} needs an answer to stand against")
+def _ask(
+    model: HookedModel, prompt: Prompt, answer: str | None, foil: str | None, whole: bool
+) -> _Question:
+    if answer is None and (foil is not None or whole):
+        raise PromptError(
+            f"the foil {foil!r} needs an answer to stand against, and so does whole={whole}"
+        )
     shared: tuple[int, ...] = ()
-    targets: tuple[int, ...] = ()
+    endings: list[tuple[int, ...]] = []
+    objects = [name for name in (answer, foil) if name is not None]
     if answer is not None:
-        objects = [answer] if foil is None else [answer, foil]
-        told_apart = diverge(model.tokenizer, prompt.text, objects)
-        shared, targets = told_apart.shared, told_apart.tokens
+        apart = diverge(model.tokenizer, prompt.text, objects)
+        shared, endings = apart.shared, [(token,) for token in apart.tokens]
+    if whole:
+        text = tuple(model.tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
+        shared, [endings] = (), object_paths(model, [prompt], [text], [objects])
     ids, span = prompt_tokens(model, prompt, shared)
     if span[0] == 0:
         logger.warning(
@@ -326,29 +232,188 @@ def _ask(model: HookedModel, prompt: Prompt, answer: str | None, foil: str | Non
     if answer is None:
         with torch.no_grad():
             logits = model.run_with_hooks(ids[None], fwd_hooks=[])
-        targets = (int(logits[0, -1].argmax()),)
-        answer = str(model.tokenizer.decode(list(targets))).strip()
+        endings = [(int(logits[0, -1].argmax()),)]
+        answer = str(model.tokenizer.decode(list(endings[0]))).strip()
     return _Question(
-        prompt=prompt, shared=shared, ids=ids, subject=span, answer=answer, targets=targets
+        prompt=prompt,
+        shared=shared,
+        ids=ids,
+        subject=span,
+        answer=answer,
+        foil=foil,
+        whole=whole,
+        endings=Endings(prompt_length=len(ids), endings=tuple(endings)),
     )
 
 
-_TOLD: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
-"""Models whose slow tracing has been told."""
+@dataclass(frozen=True, kw_only=True)
+class _Corruption:
+    """How the subject is lost, where no substitute stands in its place."""
+
+    model: HookedModel
+    samples: int
+    noise: float
+    sigma: float | None
+    """As it was given."""
+    seed: int
+
+    @property
+    def scale(self) -> float:
+        """What `noise` is in units of."""
+        if self.sigma is not None:
+            return float(self.sigma)
+        weight = self.model.hf_model.get_input_embeddings().weight
+        return float(weight.detach().float().std())
+
+    @property
+    def source(self) -> str:
+        return "embedding matrix" if self.sigma is None else "given"
 
 
-def _engine(model: HookedModel, asked: str) -> str:
-    """The engine to use; told once per model if it is the slow one."""
-    if asked == "brute":
-        return asked
-    problem = regions_problem(model)
-    if problem is None:
-        return "regions"
-    if asked == "regions":
-        raise ConfigError(
-            f"{model.name} cannot be traced by regions: {problem}; use engine='brute'"
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A question with its clean and its noised or substituted runs."""
+
+    question: _Question
+    substitute: str | None
+    base: BaseRun
+    """Draw 0 is clean."""
+    rows: dict[Site, list[Row]]
+    """One per token from the base's start on, and layer."""
+    window: int
+    clean: Float[Tensor, " object"]
+    noised: Float[Tensor, "draw object"]
+
+    @property
+    def num_bytes(self) -> int:
+        tensors = [*self.base.hidden, *(part for pair in self.base.own for part in pair)]
+        tensors += [output for outputs in self.base.outputs.values() for output in outputs]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def check_finite(self) -> None:
+        for what, values in (("clean", self.clean), ("noised", self.noised)):
+            if not torch.isfinite(values).all():
+                raise ConfigError(
+                    f"the {what} run gives log-probabilities that are not finite; lower the noise "
+                    "or use float32"
+                )
+
+    def trace(
+        self,
+        kind: Site,
+        values: Float[Tensor, "cell draw object"],
+        metric: Metric,
+        corruption: _Corruption,
+    ) -> Trace:
+        question, base, model = self.question, self.base, self.base.model
+        length, layers = len(question.ids), model.num_layers
+        noise = None if self.substitute is not None else corruption
+        restored = np.full((base.num_draws - 1, length, layers, values.shape[-1]), np.nan)
+        cells = values.unflatten(0, (length - base.start, layers)).permute(2, 0, 1, 3)
+        restored[:, base.start :] = cells.cpu().numpy()
+        return Trace(
+            tokens=tuple(model.tokenizer.decode([token]) for token in question.ids.tolist()),
+            subject=question.subject,
+            answer=question.answer,
+            foil=question.foil,
+            whole=question.whole,
+            kind=kind,
+            window=1 if kind == "resid" else self.window,
+            metric=metric,
+            corruption="substitution" if noise is None else "noise",
+            substitute=self.substitute,
+            sigma=None if noise is None else noise.scale,
+            sigma_source=None if noise is None else noise.source,
+            noise=None if noise is None else noise.noise,
+            seed=None if noise is None else noise.seed,
+            engine=base.engine,
+            clean_logprobs=self.clean.double().cpu().numpy(),
+            noised_logprobs=self.noised.double().cpu().numpy(),
+            restored_logprobs=restored,
         )
-    if model.hf_model not in _TOLD:
-        _TOLD.add(model.hf_model)
-        logger.warning("%s is traced by full forward passes, because %s", model.name, problem)
-    return "brute"
+
+
+@torch.no_grad()
+def _case(
+    question: _Question,
+    corruption: _Corruption,
+    kinds: Sequence[Site],
+    window: int,
+    substitute: str | None,
+    engine: Engine,
+) -> _Case:
+    """Run a question, clean and without its subject."""
+    model, ids, span = corruption.model, question.ids, question.subject
+    embed = model.hf_model.get_input_embeddings()
+    if substitute is None:
+        spread = corruption.noise * corruption.scale
+        draws = noised(
+            model, ids, span, samples=corruption.samples, spread=spread, seed=corruption.seed
+        )
+        start = span[0]
+    else:
+        others = substituted(model, question.prompt, substitute, question.shared, ids, span)
+        draws = embed(others[None])
+        differing = torch.nonzero(others != ids).flatten().tolist()
+        start = differing[0] if differing else span[0]
+    embeddings = torch.cat([embed(ids)[None], draws])
+    if question.endings.tokens:
+        after = embed(torch.tensor(question.endings.tokens, device=ids.device))
+        embeddings = torch.cat([embeddings, after.expand(len(embeddings), -1, -1)], dim=1)
+    base = run_base(
+        model,
+        embeddings,
+        start=start,
+        outputs=[kind for kind in kinds if kind != "resid"],
+        branches=question.endings.branches,
+        engine=engine,
+    )
+    places = [token - start for token in question.endings.read_at]
+    ends = question.endings.reader(model)(base.hidden[-1][:, places])
+    rows: dict[Site, list[Row]] = {}
+    for kind in kinds:
+        size = 1 if kind == "resid" else window
+        clean = torch.stack([base.at(kind, layer)[0] for layer in range(model.num_layers)])
+        rows[kind] = [
+            Patch(
+                site=kind,
+                layers=(layers := restored_layers(layer, size, model.num_layers)),
+                position=token,
+                values=clean[layers.start : layers.stop, token - start : token - start + 1],
+            )
+            for token in range(start, len(ids))
+            for layer in range(model.num_layers)
+        ]
+    return _Case(
+        question=question,
+        substitute=substitute,
+        base=base,
+        rows=rows,
+        window=window,
+        clean=ends[0],
+        noised=ends[1:],
+    )
+
+
+def restored_layers(layer: int, window: int, num_layers: int) -> range:
+    """The layers that a cell restores: [max(0, l − w//2), min(L, l + ceil(w/2))), as in
+    `causal_trace.py` of Meng et al. 2022; with a window of 1 its own."""
+    return range(max(0, layer - window // 2), min(num_layers, layer + (window + 1) // 2))
+
+
+def _restore(
+    cases: Sequence[_Case], max_bytes: int
+) -> Iterator[dict[Site, Float[Tensor, "cell draw object"]]]:
+    """Per case, what is read with each state restored, all in one sweep."""
+    jobs = [
+        Job(
+            base=case.base.draws(1, case.base.num_draws),
+            rows=[row for rows in case.rows.values() for row in rows],
+            read=case.question.endings.reader(case.base.model),
+            read_at=case.question.endings.read_at,
+        )
+        for case in cases
+    ]
+    for case, values in zip(cases, run_many(jobs, max_bytes=max_bytes), strict=True):
+        parts = values.split([len(rows) for rows in case.rows.values()])
+        yield dict(zip(case.rows, parts, strict=True))

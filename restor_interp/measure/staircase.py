@@ -1,0 +1,460 @@
+"""Rows with interventions carried up through the layers together, each from its own layer on.
+
+A value put in at (token t, layer l) of a causal transformer changes tokens from t on in layers
+above l, and nothing else. So a row
+
+- joins when its layer comes, holds only tokens from t on, and attends to its base run before t;
+- in the layer of its first change is computed at the tokens that are changed, and nowhere else;
+- in the last layer gives keys and values for all its tokens, and goes on at those that are read;
+- is not computed at all where what is read lies outside of what it changes.
+
+Rows of several base runs, starting at several tokens, lie packed in one batch.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from restor_interp.errors import ConfigError
+from restor_interp.measure.bases import BaseRun
+from restor_interp.measure.interventions import (
+    HOOKS,
+    Cut,
+    Intervention,
+    Patch,
+    Row,
+    Site,
+    check_row,
+    parts_of,
+)
+from restor_interp.measure.packed import KeysValues, Rows, packed_attention, run_keys, run_layer
+
+Read = Callable[[Tensor], Float[Tensor, "row value"]]
+"""From the residual stream after the last layer [row, width], or with `read_at` [row, token,
+width], to what is wanted of it, such as log-probabilities."""
+
+
+DEFAULT_MAX_BYTES = 256 * 2**20
+"""Of working memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Rows that start from one base run, and what is read of them."""
+
+    base: BaseRun
+    rows: Sequence[Row]
+    read: Read
+    read_at: Sequence[int] | None = None
+    """Tokens whose residual stream is read, from the base run's `start` on; none: the last."""
+
+    @property
+    def tokens_read(self) -> Sequence[int]:
+        return [self.base.length - 1] if self.read_at is None else self.read_at
+
+    def reading(
+        self, final: Float[Tensor, "row token width"], max_bytes: int
+    ) -> Float[Tensor, "row value"]:
+        """What `read` makes of rows, in slices whose logits fit the budget."""
+        if self.read_at is None:
+            final = final[:, 0]
+        per_row = 12 * self.base.model.vocab_size * len(self.tokens_read)
+        return torch.cat([self.read(part) for part in final.split(max(1, max_bytes // per_row))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """Where a row has to be computed."""
+
+    index: int
+    """Of the row in its job."""
+    parts: tuple[Intervention, ...]
+    position: int
+    """The first token that changes."""
+    enters: int
+    """The first layer that must be computed."""
+    whole: bool
+    """It enters with a changed residual stream, so that all its tokens change in that layer;
+    otherwise those before `end` alone."""
+    end: int
+    reads: tuple[int, ...]
+    """The tokens read that it can change; of none nothing is computed."""
+
+    @property
+    def joins(self) -> int:
+        """The first layer before which all its tokens are there."""
+        return self.enters if self.whole else self.enters + 1
+
+    @property
+    def patches(self) -> list[Patch]:
+        return [part for part in self.parts if isinstance(part, Patch)]
+
+    def replacing(self, layer: int) -> list[Patch]:
+        """The patches of the residual stream after a layer."""
+        return [part for part in self.patches if part.site == "resid" and layer in part.layers]
+
+
+def course_of(job: Job, index: int) -> Course:
+    """Where a row of a job has to be computed. Raises `ConfigError` for a row outside the run."""
+    check_row(job.base.model, job.rows[index], job.base.start, job.base.length)
+    parts = parts_of(job.rows[index])
+    enters = min(part.enters for part in parts)
+    first = [part for part in parts if part.enters == enters]
+    whole = any(isinstance(part, Patch) and part.site == "resid" for part in first)
+    position = min(part.position for part in parts)
+    end = max(part.end for part in first)
+    last = enters + (0 if whole else 1) == job.base.model.num_layers
+    reads = tuple(
+        token for token in job.tokens_read if position <= token and (token < end or not last)
+    )
+    return Course(
+        index=index,
+        parts=parts,
+        position=position,
+        enters=enters,
+        whole=whole,
+        end=end,
+        reads=reads,
+    )
+
+
+@torch.no_grad()
+def sweep(jobs: Sequence[Job], *, max_bytes: int) -> list[Float[Tensor, "row draw value"]]:
+    """What is read of every row of every job, whose base runs are those of one model and state.
+
+    Raises `ConfigError` for a row outside its run, and for a budget that a single row exceeds.
+    """
+    results: list[dict[int, list[Tensor]]] = [
+        {index: [] for index in range(len(job.rows))} for job in jobs
+    ]
+    with packed_attention(jobs[0].base.model):
+        for groups in _chunks(jobs, max_bytes):
+            _climb_stairs(groups)
+            for group in groups:
+                job, found = jobs[group.job], results[group.job]
+                values = job.reading(group.final.flatten(0, 1), max_bytes)
+                values = values.unflatten(0, group.final.shape[:2])
+                for course, value in zip(group.courses, values.unbind(1), strict=True):
+                    found[course.index].append(value)
+    return [_gathered(job, found, max_bytes) for job, found in zip(jobs, results, strict=True)]
+
+
+def _gathered(
+    job: Job, found: dict[int, list[Tensor]], max_bytes: int
+) -> Float[Tensor, "row draw value"]:
+    """The values of all rows; where nothing was computed, those of the base run."""
+    unchanged: list[Tensor] = []
+    if not all(found.values()):
+        places = [token - job.base.start for token in job.tokens_read]
+        unchanged = [job.reading(job.base.hidden[-1][:, places], max_bytes)]
+    return torch.stack([torch.cat(values or unchanged) for values in found.values()])
+
+
+def _chunks(jobs: Sequence[Job], max_bytes: int) -> Iterator[list["_Group"]]:
+    """Groups of rows that fit the budget together."""
+    chunk: list[_Group] = []
+    used = 0
+    for number, job in enumerate(jobs):
+        base, per_token = job.base, bytes_per_token(job.base)
+        courses = [course for i in range(len(job.rows)) if (course := course_of(job, i)).reads]
+        if not courses:
+            continue
+        longest = base.length - min(course.position for course in courses)
+        if max_bytes < longest * per_token:
+            raise ConfigError(
+                f"max_bytes={max_bytes} is too little for one row of {longest} tokens; it needs "
+                f"{longest * per_token}"
+            )
+        num_draws = min(base.num_draws, max_bytes // (longest * per_token))
+        courses.sort(key=lambda course: (course.position, course.joins))
+        for first in range(0, base.num_draws, num_draws):
+            draws = base.draws(first, first + num_draws)
+            for position, same in itertools.groupby(courses, key=lambda c: c.position):
+                cost = draws.num_draws * (base.length - position) * per_token
+                rest = list(same)
+                while rest:
+                    count = (max_bytes - used) // cost
+                    if count:
+                        chunk.append(_Group(number, draws, rest[:count], job.tokens_read))
+                        used += len(rest[:count]) * cost
+                        rest = rest[count:]
+                    if rest:
+                        yield chunk
+                        chunk, used = [], 0
+    if chunk:
+        yield chunk
+
+
+class _Group:
+    """Rows of one base run that start at one token, in the order in which they join."""
+
+    def __init__(
+        self, job: int, base: BaseRun, courses: Sequence[Course], read: Sequence[int]
+    ) -> None:
+        self.job = job
+        self.base = base
+        self.courses = sorted(courses, key=lambda course: (course.joins, course.whole))
+        self.position = courses[0].position
+        self.read = read
+        self.held: Float[Tensor, "draw row token width"] = self.common(0, 0, self.position)
+        """The residual stream of rows that have joined."""
+        places = [token - base.start for token in read]
+        common = base.hidden[-1][:, None, places]
+        self.final: Float[Tensor, "draw row token width"] = common.repeat(1, len(courses), 1, 1)
+        """After the last layer, at the tokens that are read; at first the base run's."""
+
+    def common(self, layer: int, count: int, token: int) -> Float[Tensor, "draw row token width"]:
+        """The base run's residual stream before a layer, from a token on."""
+        hidden = self.base.hidden[layer][:, None, token - self.base.start :]
+        return hidden.expand(-1, count, -1, -1)
+
+    def entering(self, layer: int, *, whole: bool) -> list[Course]:
+        return [c for c in self.courses if c.enters == layer and c.whole == whole]
+
+    def join(self, rows: Float[Tensor, "draw row token width"]) -> None:
+        self.held = torch.cat([self.held, rows], dim=1)
+
+    def replace_stream(self, layer: int) -> None:
+        """Put in what rows want of the residual stream before a layer."""
+        for row, course in enumerate(self.courses[: self.held.shape[1]]):
+            for part in course.replacing(layer - 1):
+                span = slice(part.position - self.position, part.end - self.position)
+                self.held[:, row, span] = part.values[layer - 1 - part.layers.start]
+
+    def replace_final(self) -> None:
+        """The same after the last layer."""
+        top = self.base.model.num_layers - 1
+        for row, course in enumerate(self.courses):
+            for part in course.replacing(top):
+                for column, token in enumerate(self.read):
+                    if part.position <= token < part.end:
+                        value = part.values[top - part.layers.start, token - part.position]
+                        self.final[:, row, column] = value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Rows of a group that go through a layer together."""
+
+    group: _Group
+    first: int
+    """The place of its first row in the group."""
+    courses: Sequence[Course]
+    rows: Rows
+
+
+def _climb_stairs(groups: Sequence[_Group]) -> None:
+    """Carry the rows of all groups upwards."""
+    model = groups[0].base.model
+    courses = [course for group in groups for course in group.courses]
+    sites = {(p.site, j) for c in courses for p in c.patches if p.site != "resid" for j in p.layers}
+    wanted: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def put_in(value: Tensor, hook: Any) -> Tensor | None:
+        if hook.name not in wanted:
+            return None
+        index, values = wanted[hook.name]
+        flat = value.flatten(0, -2)
+        return flat.index_copy(0, index, values.to(value.dtype)).view_as(value)
+
+    with model.hooks([(HOOKS[site].format(layer), put_in) for site, layer in sites]):
+        for layer in range(min(course.enters for course in courses), model.num_layers):
+            for group in groups:
+                entering = group.entering(layer, whole=True)
+                if entering:
+                    group.join(group.common(layer, len(entering), group.position))
+                group.replace_stream(layer)
+            blocks = _blocks(groups, layer)
+            wanted.clear()
+            wanted.update(_wanted(blocks, layer))
+            streams, _ = run_layer(model, layer, [block.rows for block in blocks])
+            for block, stream in zip(blocks, streams, strict=True):
+                _go_on(block, stream, layer)
+    for group in groups:
+        group.replace_final()
+
+
+def _blocks(groups: Sequence[_Group], layer: int) -> list[_Block]:
+    """What a layer has to compute."""
+    model = groups[0].base.model
+    blocks = [
+        _joined(group, layer, range(group.position, group.base.length))
+        for group in groups
+        if group.held.shape[1]
+    ]
+    if blocks and layer == model.num_layers - 1:
+        seen = run_keys(model, layer, [block.rows for block in blocks])
+        blocks = [
+            _joined(block.group, layer, _read_in(block.group, block.group.base.length), own)
+            for block, own in zip(blocks, seen, strict=True)
+        ]
+    for group in groups:
+        entering = group.entering(layer, whole=False)
+        if entering:
+            blocks.append(_entering(group, layer, entering))
+    return blocks
+
+
+def _read_in(group: _Group, end: int) -> tuple[int, ...]:
+    """The tokens that are read, from where a group's rows start."""
+    return tuple(token for token in group.read if group.position <= token < end)
+
+
+def _joined(
+    group: _Group, layer: int, tokens: range | tuple[int, ...], own: KeysValues | None = None
+) -> _Block:
+    """The rows that are there, at these of their tokens; own: the keys and values of all."""
+    hidden = group.held
+    if own is not None:
+        hidden = hidden[:, :, [token - group.position for token in tokens]]
+    courses = group.courses[: hidden.shape[1]]
+    before = group.base.before(layer, group.position)
+    return _block(group, layer, 0, courses, tokens, hidden, before, own)
+
+
+def _entering(group: _Group, layer: int, courses: Sequence[Course]) -> _Block:
+    """Rows in the layer of their first change, at the tokens that are changed: the stream that
+    enters it, and so all keys and values, are still the base run's."""
+    base, end = group.base, max(course.end for course in courses)
+    tokens: range | tuple[int, ...] = range(group.position, end)
+    if layer == base.model.num_layers - 1:
+        tokens = _read_in(group, end)
+    hidden = group.common(layer, len(courses), group.position)
+    hidden = hidden[:, :, [token - group.position for token in tokens]]
+    keys, values = base.own[layer]
+    none = (keys[:, :, None, :0], values[:, :, None, :0])
+    before = base.before(layer, end)
+    return _block(group, layer, group.held.shape[1], courses, tokens, hidden, before, none)
+
+
+def _block(
+    group: _Group,
+    layer: int,
+    first: int,
+    courses: Sequence[Course],
+    tokens: range | tuple[int, ...],
+    hidden: Float[Tensor, "draw row token width"],
+    before: Sequence[KeysValues],
+    own: KeysValues | None,
+) -> _Block:
+    rows = Rows(
+        layout=group.base.layout,
+        tokens=tokens,
+        hidden=hidden,
+        rotary=group.base.rotary[layer],
+        before=before,
+        own=own,
+        cuts=[
+            (row, part)
+            for row, course in enumerate(courses)
+            for part in course.parts
+            if isinstance(part, Cut) and layer in part.layers
+        ],
+    )
+    return _Block(group=group, first=first, courses=courses, rows=rows)
+
+
+def _go_on(block: _Block, stream: Float[Tensor, "draw row token width"], layer: int) -> None:
+    """Give a group what a layer made of its rows."""
+    group, tokens = block.group, block.rows.tokens
+    if layer == group.base.model.num_layers - 1:
+        columns = [group.read.index(token) for token in tokens]
+        group.final[:, block.first : block.first + stream.shape[1], columns] = stream
+    elif block.courses[0].joins > layer:
+        rest = group.common(layer + 1, stream.shape[1], tokens[-1] + 1)
+        group.join(torch.cat([stream, rest], dim=2))
+    else:
+        group.held = stream
+
+
+def _wanted(blocks: Sequence[_Block], layer: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Hook name -> places in its value, flattened but for its width, and what stands there."""
+    found: dict[Site, list[tuple[Tensor, Tensor]]] = {}
+    offset = 0
+    for block in blocks:
+        draws, count, length, _ = block.rows.hidden.shape
+        device = block.rows.hidden.device
+        tokens = block.rows.tokens
+        # (place among the tokens of a draw, head) -> value: of two for one place the later stays.
+        values: dict[Site, dict[tuple[int, int], Tensor]] = {}
+        for row, course in enumerate(block.courses):
+            for part in course.patches:
+                if part.site == "resid" or layer not in part.layers:
+                    continue
+                span = part.values[layer - part.layers.start].to(device)
+                for token, value in zip(range(part.position, part.end), span, strict=True):
+                    if token in tokens:
+                        place = (row * length + tokens.index(token), part.head or 0)
+                        values.setdefault(part.site, {})[place] = value
+        first = offset + count * length * torch.arange(draws)[:, None]
+        for site, at in values.items():
+            places, heads = torch.tensor(list(at)).T
+            places = first + places
+            if site == "head":
+                places = places * block.group.base.model.num_heads + heads
+            stacked = torch.stack(list(at.values())).expand(draws, -1, -1)
+            spot = (places.flatten().to(device), stacked.flatten(0, 1))
+            found.setdefault(site, []).append(spot)
+        offset += block.rows.num_tokens
+    return {
+        HOOKS[site].format(layer): (
+            torch.cat([p for p, _ in spots]),
+            torch.cat([v for _, v in spots]),
+        )
+        for site, spots in found.items()
+    }
+
+
+def bytes_per_token(base: BaseRun) -> int:
+    """Working memory per token of a row, about: a layer's widest tensors and its scores."""
+    config = base.model.hf_model.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * base.model.d_model
+    floats = 8 * base.model.d_model + 4 * inner + 4 * base.model.num_heads * base.length
+    return floats * base.hidden[0].element_size()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLayers:
+    """How many tokens are sent through how many layers, draws and rows counted."""
+
+    computed: int
+    """Through a whole layer."""
+    keys_only: int
+    """In the last layer as far as their keys and values."""
+    region: int
+    """What can change: for every row the tokens from its first on, in the layers from its first
+    on; without the base run."""
+    full: int
+    """Of a full forward pass per row."""
+
+
+def token_layers(job: Job) -> TokenLayers:
+    """What a job's sweep computes, what its regions hold, and what full forward passes take."""
+    base = job.base
+    layers, length = base.model.num_layers, base.length
+    computed = keys_only = region = 0
+    for index in range(len(job.rows)):
+        course = course_of(job, index)
+        held = length - course.position
+        region += held * (layers - course.enters)
+        if not course.reads:
+            continue
+        if course.joins < layers:
+            computed += held * (layers - 1 - course.joins) + len(course.reads)
+            keys_only += held
+            if not course.whole:
+                computed += course.end - course.position
+        elif not course.whole:
+            computed += len(course.reads)
+    draws = base.num_draws
+    return TokenLayers(
+        computed=draws * computed,
+        keys_only=draws * keys_only,
+        region=draws * region,
+        full=draws * len(job.rows) * length * layers,
+    )
