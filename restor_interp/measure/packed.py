@@ -124,8 +124,8 @@ class Rows:
             queries = [self.tokens.index(query) for query in cut.queries if query in self.tokens]
             keys = [key for key in cut.keys if key < num_keys]
             which = list(range(shape[0]) if cut.heads is None else cut.heads)
-            grid = torch.meshgrid(*map(torch.tensor, (which, queries, keys)), indexing="ij")
-            if grid[0].numel():
+            if queries and keys:  # a row that goes on at other tokens has none of them
+                grid = torch.meshgrid(*map(torch.tensor, (which, queries, keys)), indexing="ij")
                 mask[grid[0], row, grid[1], grid[2]] = True
         if mask.all(dim=-1).any():
             raise ConfigError(
