@@ -46,6 +46,12 @@ _COLUMNS = {
     "traces": (
         "fact_id state kind corruption metric object window layer position token score low high"
     ),
+    "knockouts": "fact_id state edge layer window metric object effect",
+    "attributions": "fact_id donor host kind metric object layer position approx exact",
+    "contributions": "fact_id state part layer head value",
+    "patches": "fact_id donor host kind metric object layer position head effect",
+    "retention": "fact_id state donor_kind site layer logp host_logp clean_logp share",
+    "grafts": "fact_id donor host modules order effect control_effect",
     "probes": "probe state fitted_on layer position metric value control control_value n",
     "fates": ("fact_id state fate mechanism flags margin r_subject r_mid r_out rds evidence"),
     "summary": "state role metric value low high n_facts n_entities mde",
