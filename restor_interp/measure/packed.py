@@ -124,14 +124,14 @@ class Rows:
             queries = [self.tokens.index(query) for query in cut.queries if query in self.tokens]
             keys = [key for key in cut.keys if key < num_keys]
             which = list(range(shape[0]) if cut.heads is None else cut.heads)
-            if queries and keys:  # a row that goes on at other tokens has none of them
-                grid = torch.meshgrid(*map(torch.tensor, (which, queries, keys)), indexing="ij")
+            grid = torch.meshgrid(*map(torch.tensor, (which, queries, keys)), indexing="ij")
+            if grid[0].numel():
                 mask[grid[0], row, grid[1], grid[2]] = True
-        if mask.all(dim=-1).any():
-            raise ConfigError(
-                f"the cut of {cut.queries} from {cut.keys} leaves a token nothing to attend to; "
-                "leave it one key that it sees"
-            )
+            if mask[:, row].all(dim=-1).any():
+                raise ConfigError(
+                    f"the cut of {cut.queries} from {cut.keys} leaves a token nothing to attend "
+                    "to; leave it one key that it sees"
+                )
         return mask.unflatten(0, heads).permute(0, 2, 3, 1, 4)[:, None]
 
 

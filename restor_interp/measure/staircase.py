@@ -252,7 +252,8 @@ def _climb_stairs(groups: Sequence[_Group]) -> None:
     """Carry the rows of all groups upwards."""
     model = groups[0].base.model
     courses = [course for group in groups for course in group.courses]
-    sites = {(p.site, j) for c in courses for p in c.patches if p.site != "resid" for j in p.layers}
+    replacing = [p for course in courses for p in course.patches if p.site != "resid"]
+    names = {HOOKS[patch.site].format(layer) for patch in replacing for layer in patch.layers}
     wanted: dict[str, tuple[Tensor, Tensor]] = {}
 
     def put_in(value: Tensor, hook: Any) -> Tensor | None:
@@ -262,7 +263,7 @@ def _climb_stairs(groups: Sequence[_Group]) -> None:
         flat = value.flatten(0, -2)
         return flat.index_copy(0, index, values.to(value.dtype)).view_as(value)
 
-    with model.hooks([(HOOKS[site].format(layer), put_in) for site, layer in sites]):
+    with model.hooks([(name, put_in) for name in names]):
         for layer in range(min(course.enters for course in courses), model.num_layers):
             for group in groups:
                 entering = group.entering(layer, whole=True)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
+from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
 from restor_interp.measure.endings import Endings
 from restor_interp.measure.objects import diverge
@@ -216,12 +217,12 @@ def _ask(
     shared: tuple[int, ...] = ()
     endings: list[tuple[int, ...]] = []
     objects = [name for name in (answer, foil) if name is not None]
-    if answer is not None:
+    if whole:
+        text = prompt_paths(model, [prompt])
+        [endings] = object_paths(model, [prompt], text, [objects])
+    elif answer is not None:
         apart = diverge(model.tokenizer, prompt.text, objects)
         shared, endings = apart.shared, [(token,) for token in apart.tokens]
-    if whole:
-        text = tuple(model.tokenizer(prompt.text, add_special_tokens=False)["input_ids"])
-        shared, [endings] = (), object_paths(model, [prompt], [text], [objects])
     ids, span = prompt_tokens(model, prompt, shared)
     if span[0] == 0:
         logger.warning(

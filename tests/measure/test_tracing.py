@@ -4,7 +4,6 @@ Run: python -m pytest tests/measure/test_tracing.py
 """
 
 import logging
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +12,11 @@ import torch
 
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure import packed, restoring
-from restor_interp.measure.regions import HOOKS, Patch, bytes_per_token, run_base, run_patches
-from restor_interp.measure.restoring import Case, by_full_forwards, by_regions, regions_problem
+from restor_interp.measure.choices import score_choices
 from restor_interp.measure.subjects import subject_sigma
-from restor_interp.measure.tracing import trace
+from restor_interp.measure.tracing import KINDS, restored_layers, trace, trace_many
 from restor_interp.prompts import Prompt
 from restor_interp.testing import FAMILIES, tiny_model
-
-KINDS = tuple(HOOKS)
 
 
 @pytest.fixture(scope="module")
@@ -28,112 +24,33 @@ def models():
     return {family: tiny_model(family) for family in FAMILIES}
 
 
-def words(model, number, seed):
-    """Ids of a random text; no id means anything to a random model."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(model.vocab_size, (number,), generator=generator)
-
-
-def random_case(model, kind, seed):
-    """A prompt with a noised span somewhere, and some of its cells."""
-    rng = random.Random(seed)
-    length = rng.randint(3, 16)
-    start = rng.randint(0, length - 1)
-    span = rng.randint(1, length - start)
-    ids = words(model, length, seed)
-    embeddings = model.hf_model.get_input_embeddings()(ids).detach()
-    draws = embeddings.expand(rng.randint(1, 3), -1, -1).clone()
-    generator = torch.Generator().manual_seed(seed)
-    spread = 3 * embeddings.std()
-    draws[:, start : start + span] += spread * torch.randn(
-        len(draws), span, model.d_model, generator=generator
-    )
-    return Case(
-        model=model,
-        ids=ids,
-        draws=draws,
-        start=start,
-        kind=kind,
-        window=rng.randint(1, 2 * model.num_layers),
-        cells=[(rng.randint(start, length - 1), rng.randrange(model.num_layers)) for _ in range(6)],
-        targets=torch.tensor([3, 5]),
-    )
-
-
+@pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_regions_equal_full_forwards_over_random_spans_windows_and_prefixes(models, family, kind):
-    for seed in range(8):
-        case = random_case(models[family], kind, seed)
-        fast, slow = by_regions(case), by_full_forwards(case)
-        for name in ("clean", "noised", "restored"):
-            a, b = getattr(fast, name), getattr(slow, name)
-            assert (a - b).abs().max() <= 1e-4
-            assert (a.exp() - b.exp()).abs().max() <= 1e-5
-        # The comparison means something only where restoring does something.
-        assert (slow.restored - slow.noised).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_traced_by_regions(models, family):
-    assert regions_problem(models[family]) is None
-
-
-def test_a_patch_of_several_tokens_and_layers_is_exact(models):
-    model = models["llama"]
-    ids = words(model, 12, 0)
-    embeddings = model.hf_model.get_input_embeddings()(ids).detach()[None]
-    base = run_base(model, embeddings, start=3)
-    values = torch.randn(2, 4, model.d_model, generator=torch.Generator().manual_seed(1))
-    patches = [
-        Patch(site="attn", layers=range(2), position=5, values=values),
-        Patch(site="resid", layers=range(1, 2), position=3, values=values[:1]),
-        Patch(site="mlp", layers=range(2), position=8, values=values),
-    ]
-    found = run_patches(base, patches, model.project, max_bytes=10**8)
-    for patch, logits in zip(patches, found, strict=True):
-        hooks = []
-        for index, layer in enumerate(patch.layers):
-
-            def put_in(value, hook, patch=patch, index=index):
-                value = value.clone()
-                value[:, patch.position : patch.position + 4] = patch.values[index]
-                return value
-
-            hooks.append((HOOKS[patch.site].format(layer), put_in))
-        expected = model.run_with_hooks(ids[None], fwd_hooks=hooks)[:, -1]
-        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_a_small_memory_budget_changes_nothing(models):
-    case = random_case(models["llama"], "mlp", 4)
-    whole = by_regions(case)
-    per_token = bytes_per_token(run_base(case.model, case.draws, start=case.start))
-    little = (len(case.ids) - case.start) * per_token
-    chunked = by_regions(replace(case, max_bytes=little))
-    torch.testing.assert_close(chunked.restored, whole.restored, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ConfigError, match="too little for one row"):
-        by_regions(replace(case, max_bytes=per_token // 2))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"position": 2},
-        {"position": 11},
-        {"layers": range(1, 99)},
-        {"layers": range(2)},
-        {"values": torch.zeros(1, 2, 3)},
-        {"values": torch.zeros(1, 0, 3)},
-    ],
-)
-def test_a_patch_outside_the_run_is_refused(models, change):
-    model = models["llama"]
-    embeddings = model.hf_model.get_input_embeddings()(words(model, 12, 0)).detach()[None]
-    base = run_base(model, embeddings, start=3)
-    fine = Patch(site="resid", layers=range(1), position=4, values=torch.zeros(1, 2, model.d_model))
-    with pytest.raises(ConfigError, match="a patch of"):
-        run_patches(base, [replace(fine, **change)], model.project, max_bytes=10**8)
+def test_regions_equal_full_forward_passes_in_every_metric(models, family, kind, whole):
+    fast, slow = (
+        trace(
+            models[family],
+            SENTENCE,
+            "Oslo River",
+            SUBJECT,
+            "Rome",
+            kind=kind,
+            window=2,
+            samples=2,
+            whole=whole,
+            engine=engine,
+            metric="logprob",
+        )
+        for engine in ("regions", "brute")
+    )
+    assert (fast.engine, slow.engine) == ("regions", "brute")
+    for metric, allowed in (("logprob", 1e-4), ("prob", 1e-5), ("logodds", 2e-4)):
+        one, other = (replace(found, metric=metric) for found in (fast, slow))
+        assert np.abs(one.samples - other.samples).max() <= allowed
+        assert np.abs(one.of_foil().samples - other.of_foil().samples).max() <= allowed
+        assert (one.high, one.low) == pytest.approx((other.high, other.low), abs=allowed)
+    assert np.ptp(slow.samples) > 1e-2  # so that this means something
 
 
 # ---- the published procedure
@@ -215,15 +132,11 @@ def test_traces_are_those_of_the_published_procedure(models, kind, engine, windo
     assert np.ptp(found.scores) > 1e-5
 
 
-def test_windows_are_those_of_the_published_code(models):
-    case = random_case(models["llama"], "mlp", 0)
-    num_layers = case.model.num_layers
+def test_windows_are_those_of_the_published_code():
     for window in range(1, 9):
-        for layer in range(num_layers):
-            expected = [
-                j for j in range(num_layers) if layer - window // 2 <= j < layer + -(-window // 2)
-            ]
-            assert list(replace(case, window=window).layers(layer)) == expected
+        for layer in range(5):
+            expected = [j for j in range(5) if layer - window // 2 <= j < layer + -(-window // 2)]
+            assert list(restored_layers(layer, window, 5)) == expected
 
 
 # ---- laws
@@ -417,6 +330,56 @@ def test_shares_of_an_effect_below_one_nat_are_blank(models):
     np.testing.assert_allclose(forced.total_effect, -3.0)
 
 
+# ---- whole objects, several prompts
+
+
+def test_whole_objects_are_scored_as_in_the_evaluation(models):
+    model, objects = models["llama"], ["Oslo River", "Rome"]
+    found = trace(
+        model, SENTENCE, objects[0], SUBJECT, objects[1], samples=2, whole=True, metric="logprob"
+    )
+    scores = score_choices(model, [Prompt(prefix="", question=SENTENCE)], [objects])[0]
+    expected = [score.sum_logprob for score in scores]
+    assert found.clean_logprobs.tolist() == pytest.approx(expected, abs=1e-4)
+    assert found.whole
+    assert not trace(model, SENTENCE, "Oslo", SUBJECT, samples=2).whole
+    alike = trace(model, SENTENCE, "Oslo", SUBJECT, "Oslo River", samples=2, whole=True)
+    assert alike.tokens == found.tokens
+
+
+def test_several_prompts_and_kinds_are_traced_as_each_alone(models):
+    model = models["gemma2"]
+    prompts = [
+        (SENTENCE, "Oslo River", SUBJECT, "Rome"),
+        ("What language did they say Clara Field speaks", "Italian", "Clara Field", None),
+    ]
+    asked = [
+        Prompt(
+            prefix="",
+            question=text,
+            subject=subject,
+            subject_span=(text.index(subject), text.index(subject) + len(subject)),
+        )
+        for text, _, subject, _ in prompts
+    ]
+    arguments = {"samples": 2, "window": 2, "metric": "logodds", "whole": True}
+    answers, foils = [p[1] for p in prompts], [p[3] for p in prompts]
+    for max_bytes in (2**28, 2**17):  # in one sweep, and each in its own
+        together = trace_many(
+            model, asked, answers, foils, kinds=KINDS, max_bytes=max_bytes, **arguments
+        )
+        assert [list(found) for found in together] == [list(KINDS)] * 2
+        for found, (text, answer, subject, foil) in zip(together, prompts, strict=True):
+            for kind in KINDS:
+                alone = trace(model, text, answer, subject, foil, kind=kind, **arguments)
+                assert found[kind].tokens == alone.tokens
+                assert (found[kind].kind, found[kind].window) == (alone.kind, alone.window)
+                np.testing.assert_allclose(found[kind].samples, alone.samples, atol=1e-4)
+    assert trace_many(model, [], []) == []
+    with pytest.raises(ConfigError, match="one of each per prompt"):
+        trace_many(model, asked, answers[:1])
+
+
 # ---- fall-back and bad input
 
 
@@ -429,28 +392,19 @@ def test_a_model_that_regions_do_not_reproduce_is_traced_by_full_forwards(monkey
         found = [trace(model, SENTENCE, "Oslo", SUBJECT, samples=2) for _ in range(2)]
     told = [record.message for record in caplog.records if "full forward passes" in record.message]
     assert len(told) == 1
-    assert "differ by" in told[0]
     assert found[0].engine == found[1].engine == "brute"
     np.testing.assert_array_equal(found[1].scores, expected.scores)
-    with pytest.raises(ConfigError, match="cannot be traced by regions"):
+    with pytest.raises(ConfigError, match="cannot be run by regions"):
         trace(model, SENTENCE, "Oslo", SUBJECT, engine="regions")
 
 
-def test_a_model_whose_layers_are_called_otherwise_is_told_apart(monkeypatch):
+def test_a_state_that_gives_no_numbers_is_told(models):
     model = tiny_model("llama")
-    monkeypatch.setattr(restoring, "_CHECKED", {})
-    monkeypatch.setattr(type(model.layers[0]), "forward", lambda self, hidden: hidden)
-    assert "cannot be called on packed tokens" in str(regions_problem(model))
-
-
-def test_the_models_own_attention_is_back_after_a_trace_and_after_an_error(models):
-    model = models["llama"]
-    before = model.hf_model.config._attn_implementation
-    trace(model, SENTENCE, "Oslo", SUBJECT, samples=2)
-    assert model.hf_model.config._attn_implementation == before
-    with pytest.raises(ZeroDivisionError), packed.packed_attention(model):
-        raise ZeroDivisionError
-    assert model.hf_model.config._attn_implementation == before
+    assert restoring.regions_problem(model) is None
+    with torch.no_grad():
+        model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    with pytest.raises(ConfigError, match="the clean run gives log-probabilities that are not"):
+        trace(model, SENTENCE, "Oslo", SUBJECT, samples=2)
 
 
 def test_a_subject_at_token_0_is_told(models, caplog):
@@ -468,6 +422,9 @@ def test_a_subject_at_token_0_is_told(models, caplog):
         ({"subject": ""}, PromptError, "occurs 0 times"),
         ({"answer": " "}, PromptError, "an object is empty"),
         ({"answer": None, "foil": "Rome"}, PromptError, "needs an answer"),
+        ({"answer": None, "whole": True}, PromptError, "needs an answer"),
+        ({"answer": " ", "whole": True}, PromptError, "is no object"),
+        ({"kind": "head"}, ConfigError, "no kind of state 'head'"),
         ({"substitute": "The Great Alice Stone"}, PromptError, "of the same token length"),
         ({"kind": "residual"}, ConfigError, "kind of state 'residual'"),
         ({"metric": "logprobs"}, ConfigError, "Did you mean logprob"),
