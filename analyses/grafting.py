@@ -33,27 +33,33 @@ def grafting(
     donor="clean",
     by="layer",
     controls=1,
+    judged_layers=1,
     greedy_limit=0,
     share=0.8,
     seed=1,
+    other_contexts=(),
+    other_facts=(),
 ) -> ri.AnalysisResult:
     rows, tensors = [], {}
+    questions = [
+        (prompt, true, false, "fact"),
+        *((other, true, false, "other_context") for other in other_contexts),
+        *((*other, "other_facts") for other in other_facts),
+    ]
+    prompts, trues, falses, judged_on = zip(*questions, strict=True)
     for state in states:
         if model.resolve_state(state) == model.resolve_state(donor):
             continue  # nothing to graft
-        asked = {
-            "donor": donor,
-            "host": state,
-            "metric": "logodds",
-            "controls": controls,
-            "seed": seed,
-        }
-        grafts = ri.graft(model, [prompt], [true], [false], by=by, **asked)
+        asked = {"donor": donor, "host": state, "seed": seed}
+        grafts = ri.graft(model, [prompt], [true], [false], by=by, controls=controls, **asked)
         rows += grafts.rows(fact_id=fact.fact_id)
         tensors[f"{fact.fact_id}/{prompt.context_id}/{donor}/{state}/{by}"] = grafts.scores
+        best = grafts.best(judged_layers)
+        if best:
+            judged = ri.graft(model, prompts, trues, falses, by=best, judged_on=judged_on, **asked)
+            rows += judged.rows(fact_id=fact.fact_id)
         if greedy_limit:
-            smallest = ri.smallest_graft(
-                model, [prompt], [true], [false], share=share, limit=greedy_limit, **asked
-            )
+            asked |= {"judged_on": judged_on, "share": share, "limit": greedy_limit}
+            smallest = ri.smallest_graft(model, prompts, trues, falses, **asked)
             rows += smallest.rows(fact_id=fact.fact_id)
     return ri.AnalysisResult(table="grafts", rows=rows, tensors=tensors)

@@ -5,10 +5,10 @@
                                    -> AnalysisResult
     report     how is it told?     f(results, *, …settings) -> reporting.parts.Document
 
-Settings are keyword-only and have defaults. An analysis may also take `substitute` (`OFFERED`).
-A decorator turns the function into a `Definition`
-and does nothing else: there is no registry, so nothing can be overwritten. Results are recorded
-under the definition's name with its parameters and the hash of its source.
+Settings are keyword-only and have defaults. An analysis may also take what is `OFFERED`. A
+decorator turns the function into a `Definition` and does nothing else: there is no registry, so
+nothing can be overwritten. Results are recorded under the definition's name with its parameters
+and the hash of its source.
 """
 
 import ast
@@ -38,9 +38,13 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Kind -> the names of its positional arguments, and of the keywords that it is always given."""
 
-OFFERED: Mapping[Kind, tuple[str, ...]] = {"analysis": ("substitute",)}
-"""Kind -> keywords that it is given if it names them, without a default: `substitute`, another
-entity's name of the same kind and token length, or None where there is none."""
+OFFERED: Mapping[Kind, tuple[str, ...]] = {
+    "analysis": ("substitute", "other_contexts", "other_facts")
+}
+"""Kind -> keywords that it is given if it names them, with or without a default. `substitute`:
+another entity's name of the same kind and token length, or None where there is none.
+`other_contexts`: the same question after other examples, `Prompt`s. `other_facts`: questions about
+other entities, (Prompt, true, false) each. Both may be empty."""
 
 PROBE_COLUMNS = ("state", "fitted_on", "layer", "position", "metric", "value", "control")
 PROBE_COLUMNS += ("control_value", "n")

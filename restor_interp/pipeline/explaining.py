@@ -11,10 +11,14 @@ from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summar
 from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
 from restor_interp.pipeline.workbench import Workbench
+from restor_interp.prompts import Prompt
 from restor_interp.store import CellWriter
 
 LENS = "logit_lens"
 """The one analysis that is cheap enough to look at more facts and states than the others."""
+
+OTHER_FACTS = 2
+"""How many facts about other entities an analysis is offered."""
 
 
 # ---- which definitions, on what
@@ -78,7 +82,8 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
     """One analysis of the chosen facts in one state; a fact that fails leaves a reason."""
     rows: dict[str, list[dict[str, Any]]] = {}
     tensors: dict[str, Any] = {}
-    facts = analysed_facts(bench, number_of_facts(bench, definition))
+    ranked = analysed_facts(bench, len(bench.asked))
+    facts = ranked[: number_of_facts(bench, definition)]
     table = "failures"
     for done, fact in enumerate(facts):
         (prompt,) = bench.prompts([fact], [0])
@@ -89,6 +94,11 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         }
         if "substitute" in definition.given:
             keywords["substitute"] = next(iter(bench.substitutes(fact, 1)), None)
+        if "other_contexts" in definition.given:
+            more = range(1, bench.config.questions.contexts)
+            keywords["other_contexts"] = bench.prompts([fact], more) if more else []
+        if "other_facts" in definition.given:
+            keywords["other_facts"] = _other_facts(bench, fact, ranked)
         fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
         try:
             result = definition.run(bench.model, prompt, fact, **keywords)
@@ -106,6 +116,20 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         writer.rows(name, found)
     if tensors:
         writer.tensors("tensors", tensors)
+
+
+def _other_facts(
+    bench: Workbench, fact: Fact, ranked: Sequence[Fact]
+) -> list[tuple[Prompt, str, str]]:
+    """Questions about other entities with their true and false objects: in the order in which
+    facts are looked into, those of the same relation first."""
+    others = [other for other in ranked if other.entity != fact.entity]
+    others.sort(key=lambda other: other.relation != fact.relation)
+    chosen = others[:OTHER_FACTS]
+    return [
+        (prompt, other.true_objects[0], bench.foils[other.fact_id])
+        for prompt, other in zip(bench.prompts(chosen, [0]), chosen, strict=True)
+    ]
 
 
 # ---- probes

@@ -14,14 +14,15 @@ import torch
 
 from restor_interp.definitions import find_definition
 from restor_interp.errors import ConfigError, PromptError
-from restor_interp.facts import Fact
+from restor_interp.facts import Fact, load_facts
 from restor_interp.measure import swaps
 from restor_interp.measure.graft_modules import BY, differing_modules, matched_swap
 from restor_interp.measure.grafting import GraftJob, graft
 from restor_interp.measure.smallest_graft import smallest_graft
 from restor_interp.models.architectures import linear_modules
 from restor_interp.models.deltas import Delta, LowRank, State
-from restor_interp.prompts import Prompt
+from restor_interp.models.loading import load_model
+from restor_interp.prompts import Prompt, build_prompt
 from restor_interp.store import TABLES
 from restor_interp.testing import FAMILIES, tiny_model
 
@@ -334,23 +335,32 @@ def test_components_are_told_apart(component):
     assert found.best() == [found.grafts[2 + ["attn", "mlp"].index(component)].modules]
 
 
-def test_the_calibration_model_loses_a_fact_in_a_block_and_gets_it_back_there():
-    from restor_interp.models.loading import load_model
-
-    model = load_model("bios")
-    middle = model.num_layers // 2
-    keep = lambda path: f".{middle}." in path or f".{middle + 1}." in path  # noqa: E731
-    model.add_delta(low_rank(model, "bad", seed=0, size=0.25, keep=keep))
+def test_a_fact_of_the_calibration_model_is_lost_in_a_block_and_comes_back_with_it():
+    facts, model = load_facts("bios"), load_model("bios")
+    fact = [fact for fact in facts if fact.relation == "P19"][2]
+    prompt = build_prompt(facts, fact)
+    foil = next(f.true_objects[0] for f in facts if f.relation == "P19" and f != fact)
+    block = (5, 6)
+    model.add_delta(
+        low_rank(model, "bad", seed=0, size=0.15, keep=lambda path: ".5." in path or ".6." in path)
+    )
     model.add_state("bad", State({"bad": 1.0}))
-    prompt = "The capital"
-    with torch.no_grad():
-        top = model.run_with_hooks(prompt)[0, -1].topk(2).indices.tolist()
-    answer, foil = (model.tokenizer.decode([token]).strip() for token in top)
-    found = graft(model, [prompt], [answer], [foil], host="bad", by="top_down", metric="logprob",
-                  controls=0)  # fmt: skip
-    np.testing.assert_allclose(found.scores[0, : middle + 1], found.donor_values[0], atol=1e-4)
-    np.testing.assert_allclose(found.scores[0, middle + 2 :], found.host_values[0], atol=1e-4)
-    assert found.donor_values[0] - found.host_values[0] > 1
+    asked = {"host": "bad", "controls": 0}
+    found = {
+        by: graft(model, [prompt], fact.true_objects[:1], [foil], by=by, **asked)
+        for by in ("layer", "bottom_up", "top_down")
+    }
+    host, donor = found["layer"].host_values[0], found["layer"].donor_values[0]
+    assert donor - host > 1  # known, and lost
+    for layer in range(model.num_layers):
+        if layer not in block:
+            assert found["layer"].scores[0, layer] == host
+        up, down = (found[by].effects[0, layer] for by in ("bottom_up", "top_down"))
+        if layer < block[0] or layer >= block[1]:
+            assert up == pytest.approx(float(layer >= block[1]), abs=1e-5)
+        if layer <= block[0] or layer > block[1]:
+            assert down == pytest.approx(float(layer <= block[0]), abs=1e-5)
+    assert found["layer"].grafts[int(np.nanargmax(found["layer"].effects[0]))].layer in block
 
 
 # ---- controls
@@ -628,13 +638,30 @@ def test_the_gallery_asks_it_of_one_fact():
         object_type="city",
     )
     asked = {"states": ("bad",), "true": "Rome", "false": "Oslo"}
-    result = definition.run(model, PROMPTS[0], fact, **asked)
+    offered = {
+        "other_contexts": [replace(PROMPTS[0], prefix=PREFIX * 2)],
+        "other_facts": [(PROMPTS[1], "Paris", "Berlin"), (PROMPTS[2], "Lima", "Cairo")],
+    }
+    assert set(offered) < set(definition.given)
+    result = definition.run(model, PROMPTS[0], fact, **asked, **offered, greedy_limit=2)
     assert result.table == "grafts"
+    assert {row["fact_id"] for row in result.rows} == {fact.fact_id}
     by_layer = [row for row in result.rows if row["by"] == "layer"]
     assert [row["layer"] for row in by_layer] == list(range(model.num_layers))
     expected = graft(model, PROMPTS[:1], ["Rome"], ["Oslo"], host="bad", controls=0)
     assert [row["effect"] for row in by_layer] == pytest.approx(expected.effects[0].tolist())
-    assert {row["fact_id"] for row in result.rows} == {fact.fact_id}
+    judged = {row["judged_on"]: row for row in result.rows if row["by"] == "chosen"}
+    assert {kind: row["n_prompts"] for kind, row in judged.items()} == {
+        "fact": 1,
+        "other_context": 1,
+        "other_facts": 2,
+    }
+    assert judged["fact"]["effect"] == pytest.approx(np.nanmax(expected.effects), abs=1e-5)
+    assert judged["fact"]["n_controls"] == 3
+    assert sum(row["by"] == "greedy" for row in result.rows) >= 3
+    assert {row["judged_on"] for row in definition.run(model, PROMPTS[0], fact, **asked).rows} == {
+        "fact"
+    }
     assert definition.run(model, PROMPTS[0], fact, **asked | {"states": ("clean",)}).rows == []
 
 
