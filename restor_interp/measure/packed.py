@@ -123,10 +123,9 @@ class Rows:
         for row, cut in self.cuts:
             queries = [self.tokens.index(query) for query in cut.queries if query in self.tokens]
             keys = [key for key in cut.keys if key < num_keys]
-            which = list(range(shape[0]) if cut.heads is None else cut.heads)
-            grid = torch.meshgrid(*map(torch.tensor, (which, queries, keys)), indexing="ij")
-            if grid[0].numel():
-                mask[grid[0], row, grid[1], grid[2]] = True
+            for head in [slice(None)] if cut.heads is None else cut.heads:
+                for query in queries:
+                    mask[head, row, query, keys] = True
             if mask[:, row].all(dim=-1).any():
                 raise ConfigError(
                     f"the cut of {cut.queries} from {cut.keys} leaves a token nothing to attend "

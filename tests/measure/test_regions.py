@@ -685,3 +685,16 @@ def test_what_cannot_be_read_is_refused(models, read_at):
 def test_what_is_public_is_there():
     for name in regions.__all__:
         assert hasattr(regions, name)
+
+
+@pytest.mark.parametrize("heads", [None, (1, 3)])
+def test_a_cut_goes_on_where_its_queries_are_not_read(models, heads):
+    """In the last layer rows go on at the tokens that are read, none of which is a query here."""
+    model = models["llama"]
+    tokens = embedded(model, words(model, 10, 0))[None]
+    cut = Cut(layers=range(model.num_layers), queries=(4, 6), keys=(3, 1), heads=heads)
+    found, expected = (
+        run_patches(run_base(model, tokens, start=2, engine=engine), [cut], reader(model))
+        for engine in ("regions", "brute")
+    )
+    assert_equal_logprobs(found, expected)
