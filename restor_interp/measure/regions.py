@@ -25,18 +25,18 @@ from torch import Tensor
 
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.measure.bases import BaseRun, Prefix, climb, run_prefix
-from restor_interp.measure.interventions import HOOKS, Cut, Intervention, Patch, Row, Site
-from restor_interp.measure.packed import Layout
-from restor_interp.measure.restoring import full_base, full_rows, regions_problem
-from restor_interp.measure.staircase import (
+from restor_interp.measure.courses import (
     DEFAULT_MAX_BYTES,
     Job,
     Read,
     TokenLayers,
     bytes_per_token,
-    sweep,
     token_layers,
 )
+from restor_interp.measure.interventions import HOOKS, Cut, Intervention, Patch, Row, Site
+from restor_interp.measure.packed import Layout
+from restor_interp.measure.restoring import full_base, full_rows, regions_problem
+from restor_interp.measure.staircase import sweep
 from restor_interp.models.hooked import HookedModel
 
 __all__ = [

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.measure.bases import BaseRun, climb
+from restor_interp.measure.courses import DEFAULT_MAX_BYTES, Job
 from restor_interp.measure.interventions import HOOKS, Cut, Patch, Row, Site, check_row, parts_of
 from restor_interp.measure.packed import Layout
-from restor_interp.measure.staircase import DEFAULT_MAX_BYTES, Job, sweep
+from restor_interp.measure.staircase import sweep
 from restor_interp.models.hooked import HookedModel
 
 
