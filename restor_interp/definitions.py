@@ -39,12 +39,19 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Kind -> the names of its positional arguments, and of the keywords that it is always given."""
 
 OFFERED: Mapping[Kind, tuple[str, ...]] = {
-    "analysis": ("substitute", "other_contexts", "other_facts")
+    "analysis": ("substitute", "others", "candidates", "other_contexts", "other_facts", "role")
 }
-"""Kind -> keywords that it is given if it names them, with or without a default. `substitute`:
-another entity's name of the same kind and token length, or None where there is none.
-`other_contexts`: the same question after other examples, `Prompt`s. `other_facts`: questions about
-other entities, (Prompt, true, false) each. Both may be empty."""
+"""Kind -> keywords that it is given if it names them, with or without a default.
+
+    substitute      another entity's name of the same kind and token length, for whom the true
+                    object is not true; None where there is none
+    others          several such names, `substitute` first
+    candidates      objects of the fact's type, each a tuple of spellings: true, false, others
+    other_contexts  the same question after other few-shot examples
+    other_facts     questions about other entities: (prompt, true, false) each
+    role            of the fact (`design` §2); an analysis that names it looks at as many untouched
+                    facts as others, and can compare them
+"""
 
 PROBE_COLUMNS = ("state", "fitted_on", "layer", "position", "metric", "value", "control")
 PROBE_COLUMNS += ("control_value", "n")

@@ -17,6 +17,7 @@ from restor_interp.explain.observed import (
     object_logprobs,
     states_of,
 )
+from restor_interp.explain.retention import Retained
 from restor_interp.explain.summary import summary_rows
 from restor_interp.measure.margins import Margin, SpecificRule, is_known, is_known_specific
 
@@ -94,19 +95,25 @@ def _pooled(found: list[tuple[float, ...]]) -> Margin:
 
 
 def fate_rows(
-    facts: pd.DataFrame, answers: pd.DataFrame, margins: pd.DataFrame, choices: pd.DataFrame
+    facts: pd.DataFrame,
+    answers: pd.DataFrame,
+    margins: pd.DataFrame,
+    choices: pd.DataFrame,
+    retention: Retained | None = None,
 ) -> list[dict[str, Any]]:
     """One row per fact and state, except the clean one, for the table `fates`.
 
-    Outcomes are those of most contexts, a tie goes to the earliest. `mechanism` is left to later
+    Outcomes are those of most contexts, a tie goes to the earliest. `r_subject`, `r_mid` and `rds`
+    are None of facts and states whose retention was not measured. `mechanism` is left to later
     measurements. Where a fact was not measured, `fate` is None and `reason` says why.
     """
+    retains = {} if retention is None else retention.by_fact
     asked = answered(answers)
     nats = lookup(margins_by_state(margins))
     objects = {name: lookup(object_logprobs(choices, name)) for name in ("true", "false")}
     states = [state for state in states_of(answers) if state != "clean"]
     return [
-        _fate_row(fact_id, state, asked, nats, objects)
+        _fate_row(fact_id, state, asked, nats, objects, retains.get((fact_id, state), {}))
         for fact_id in facts["fact_id"]
         for state in states
     ]
@@ -118,6 +125,7 @@ def _fate_row(
     asked: Mapping[tuple[str, str], Answered],
     nats: Mapping[tuple[str, str], float],
     objects: Mapping[str, Mapping[tuple[str, str], float]],
+    retains: Mapping[str, Any],
 ) -> dict[str, Any]:
     names = ("clean", "corrupted", state)
     found = [asked.get((fact_id, name), NOT_ASKED) for name in names]
@@ -130,10 +138,10 @@ def _fate_row(
         "mechanism": None,
         "flags": "",
         "margin": _or_none(margin),
-        "r_subject": None,
-        "r_mid": None,
+        "r_subject": retains.get("r_subject"),
+        "r_mid": retains.get("r_mid"),
         "r_out": _or_none(r_out),
-        "rds": None,
+        "rds": retains.get("rds"),
         "evidence": "",
         "reason": None,
     }
@@ -151,6 +159,7 @@ def _fate_row(
             )
             for category, found in objects.items()
         ),
+        _told_retention(retains),
     ]
     return row | {"fate": fate, "evidence": "; ".join(text for text in told if text) + "."}
 
@@ -175,6 +184,19 @@ def _told_object(category: str, logprobs: list[float]) -> str:
     if any(math.isnan(value) for value in logprobs):
         return ""
     return f"log p({category}) {' → '.join(f'{value:.2f}' for value in logprobs)}"
+
+
+def _told_retention(retains: Mapping[str, Any]) -> str:
+    """Shares with their verdicts, such as `retains 0.93 at the subject (intact)`."""
+    told = [
+        f"{retains[number]:.2f} {where}" + (f" ({retains[verdict]})" if retains[verdict] else "")
+        for number, verdict, where in (
+            ("r_subject", "subject", "at the subject"),
+            ("r_mid", "mid", "on the way out"),
+        )
+        if retains.get(number) is not None
+    ]
+    return f"retains {', '.join(told)}" if told else ""
 
 
 def _or_none(value: float) -> float | None:

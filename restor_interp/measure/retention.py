@@ -129,7 +129,7 @@ def measure_retention(
     candidates: Sequence[Candidate],
     *,
     states: Sequence[str],
-    substitute: str,
+    substitute: str | None,
     other_contexts: Sequence[Prompt] = (),
     wrong_entities: Sequence[str] = (),
     layers: Sequence[int] | None = None,
@@ -144,7 +144,8 @@ def measure_retention(
             spellings, whose probabilities are added.
         states: donors, asked `prompt`; `clean` among them has share 1 by definition.
         substitute: whom the host is asked about: another entity's name of as many tokens, for
-            which the true object is not true.
+            which the true object is not true. None is an error that says so: without such a name
+            nothing can be measured.
         other_contexts: the same question after other examples; donors of the clean model that
             show how much of R the examples decide.
         wrong_entities: further such names; donors of the clean model that know nothing of the
@@ -154,8 +155,8 @@ def measure_retention(
         engine: as in `trace`.
 
     Raises:
-        PromptError: no subject, a name of another token length, an object that is empty or
-            changes the prompt's tokens.
+        PromptError: no subject, no substitute, a name of another token length, an object that is
+            empty or changes the prompt's tokens.
         ConfigError: an unknown state or engine, a layer that does not exist, no candidate but the
             true one, numbers that are not finite.
     """
@@ -164,6 +165,11 @@ def measure_retention(
         raise ConfigError(
             f"layers {list(depths)} were asked for; {model.name} has layers 0 to "
             f"{model.num_layers - 1}"
+        )
+    if substitute is None:
+        raise PromptError(
+            f"no other entity stands in for {prompt.subject!r}: retention needs a name of as many "
+            "tokens, of an entity for which the true object is not true"
         )
     host_prompt = with_substitute(prompt, substitute)
     donors = [

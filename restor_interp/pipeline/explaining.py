@@ -1,15 +1,17 @@
 """The cells that explain: analyses, probes, and the verdict over all tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from restor_interp.definitions import Definition, Kind, find_definition
 from restor_interp.errors import RestorError
+from restor_interp.explain.retention import retained
 from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summary_rows
 from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
+from restor_interp.pipeline.measuring import spelled_candidates
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt
 from restor_interp.store import CellWriter
@@ -19,6 +21,9 @@ LENS = "logit_lens"
 
 OTHER_FACTS = 2
 """How many facts about other entities an analysis is offered."""
+
+RETENTION = "retention"
+"""The analysis that fates are joined with, and its table."""
 
 
 # ---- which definitions, on what
@@ -46,11 +51,12 @@ def number_of_facts(bench: Workbench, definition: Definition) -> int:
     return explanation.lens_facts if definition.name == LENS else explanation.traced_facts
 
 
-def analysed_facts(bench: Workbench, number: int) -> list[Fact]:
+def analysed_facts(bench: Workbench, number: int, *, balanced: bool = False) -> list[Fact]:
     """The facts that are looked into: what corruption took first, each entity in turn.
 
     In order: specific knowledge that the corrupted state has lost, then other specific knowledge
-    about corrupted entities, then about untouched ones, then the rest.
+    about corrupted entities, then about untouched ones, then the rest. `balanced`: of these, the
+    first specific knowledge about untouched entities makes up half, as far as there is as much.
     """
     half = bench.config.questions.contexts / 2
     lost = {name for name, times in bench.times_right("corrupted").items() if times <= half}
@@ -72,7 +78,11 @@ def analysed_facts(bench: Workbench, number: int) -> list[Fact]:
                 queues.setdefault(fact.entity, []).append(fact)
         while any(queues.values()):
             chosen += [queue.pop(0) for queue in queues.values() if queue]
-    return chosen[:number]
+    if not balanced:
+        return chosen[:number]
+    untouched = [fact for fact in chosen if rank(fact) == 2][: number // 2]
+    rest = [fact for fact in chosen if fact not in untouched]
+    return rest[: number - len(untouched)] + untouched
 
 
 # ---- analyses
@@ -82,23 +92,16 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
     """One analysis of the chosen facts in one state; a fact that fails leaves a reason."""
     rows: dict[str, list[dict[str, Any]]] = {}
     tensors: dict[str, Any] = {}
-    ranked = analysed_facts(bench, len(bench.asked))
-    facts = ranked[: number_of_facts(bench, definition)]
+    balanced = "role" in definition.given
+    facts = analysed_facts(bench, number_of_facts(bench, definition), balanced=balanced)
     table = "failures"
     for done, fact in enumerate(facts):
         (prompt,) = bench.prompts([fact], [0])
-        keywords: dict[str, Any] = {
+        keywords = {
             "states": (state,),
-            "true": fact.true_objects[0],
-            "false": bench.foils[fact.fact_id],
+            **_objects(bench, fact),
+            **_offered(bench, definition, fact),
         }
-        if "substitute" in definition.given:
-            keywords["substitute"] = next(iter(bench.substitutes(fact, 1)), None)
-        if "other_contexts" in definition.given:
-            more = range(1, bench.config.questions.contexts)
-            keywords["other_contexts"] = bench.prompts([fact], more) if more else []
-        if "other_facts" in definition.given:
-            keywords["other_facts"] = _other_facts(bench, fact, ranked)
         fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
         try:
             result = definition.run(bench.model, prompt, fact, **keywords)
@@ -118,16 +121,33 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         writer.tensors("tensors", tensors)
 
 
-def _other_facts(
-    bench: Workbench, fact: Fact, ranked: Sequence[Fact]
-) -> list[tuple[Prompt, str, str]]:
+def _objects(bench: Workbench, fact: Fact) -> dict[str, str]:
+    return {"true": fact.true_objects[0], "false": bench.foils[fact.fact_id]}
+
+
+def _offered(bench: Workbench, definition: Definition, fact: Fact) -> dict[str, Any]:
+    """What an analysis is given because it names it (`OFFERED`)."""
+    questions = bench.config.questions
+    offers: dict[str, Callable[[], Any]] = {
+        "substitute": lambda: next(iter(bench.substitutes(fact, 1)), None),
+        "others": lambda: bench.substitutes(fact, questions.substitutes),
+        "candidates": lambda: spelled_candidates(bench, fact),
+        "other_contexts": lambda: bench.prompts([fact], range(1, questions.contexts)),
+        "other_facts": lambda: _other_facts(bench, fact),
+        "role": lambda: bench.roles[fact.fact_id],
+    }
+    return {name: offers[name]() for name in offers if name in definition.given}
+
+
+def _other_facts(bench: Workbench, fact: Fact) -> list[tuple[Prompt, str, str]]:
     """Questions about other entities with their true and false objects: in the order in which
     facts are looked into, those of the same relation first."""
+    ranked = analysed_facts(bench, len(bench.asked))
     others = [other for other in ranked if other.entity != fact.entity]
     others.sort(key=lambda other: other.relation != fact.relation)
     chosen = others[:OTHER_FACTS]
     return [
-        (prompt, other.true_objects[0], bench.foils[other.fact_id])
+        (prompt, *_objects(bench, other).values())
         for prompt, other in zip(bench.prompts(chosen, [0]), chosen, strict=True)
     ]
 
@@ -156,16 +176,27 @@ def state_activations(bench: Workbench, states: Sequence[str]) -> StateActivatio
 
 
 def explain(
-    bench: Workbench, states: Sequence[str], trainings: Sequence[str], writer: CellWriter
+    bench: Workbench,
+    states: Sequence[str],
+    trainings: Sequence[str],
+    retention_cells: Mapping[str, str],
+    writer: CellWriter,
 ) -> None:
-    """Facts with what the clean model knows of them, fates, and the summary of the run."""
+    """Facts with what the clean model knows of them, fates, and the summary of the run.
+
+    `retention_cells`: cell -> key of those that measure retention; one that failed is left out.
+    """
     collect = bench.store.collect
     answers = collect("answers", [f"evaluate/{state}" for state in states])
     choices = collect("choices", [f"evaluate/{state}" for state in states])
     margins = collect("margins", [f"margins/{state}" for state in states])
     training = collect("training", trainings)
     facts = facts_with_knowledge(bench.fact_frame(), answers, margins)
-    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices))
+    done = [
+        n for n, key in retention_cells.items() if (bench.store.record(n) or {}).get("key") == key
+    ]
+    held = retained(collect(RETENTION, done), bench.roles)
+    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices, held))
     writer.rows("facts", facts)
     writer.rows("fates", fates)
     writer.rows("summary", summary_rows(facts, answers, choices, margins, fates, training))

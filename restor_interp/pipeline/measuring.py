@@ -66,6 +66,11 @@ MOST_SPELLINGS = 2
 """Spellings of an object whose probabilities are added; further ones are rarely likelier."""
 
 
+def spelled_candidates(bench: Workbench, fact: Fact) -> list[tuple[str, ...]]:
+    """A fact's typed candidates with their spellings, true and false first."""
+    return [bench.facts.spellings(name)[:MOST_SPELLINGS] for name in bench.candidates(fact)]
+
+
 def _scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
     """(category, spelling): the true object first, then the false one, then another of its type."""
     fact = bench.asked_by_id[fact_id]
@@ -124,10 +129,8 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
                 rows.append(fixed | _NO_MARGIN | {"reason": reason})
                 continue
             (prompt,) = bench.prompts([fact], [context])
-            candidates = [
-                bench.facts.spellings(name)[:MOST_SPELLINGS] for name in bench.candidates(fact)
-            ]
-            asked.append((prompt, [with_substitute(prompt, name) for name in names], candidates))
+            others = [with_substitute(prompt, name) for name in names]
+            asked.append((prompt, others, spelled_candidates(bench, fact)))
         with bench.model.at(state):
             found = margins_of(
                 bench.model,

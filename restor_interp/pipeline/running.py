@@ -47,7 +47,7 @@ def _planned(config: RunConfig, store: Store) -> list[PlannedCell]:
     planned: dict[str, PlannedCell] = {}
     for step in steps(Workbench(config, store, Silent())):
         state = store.state_of(step.cell)
-        waiting = [need for need in step.needs if planned[need].state != "done"]
+        waiting = [need for need in (*step.needs, *step.uses) if planned[need].state != "done"]
         if state == "done" and waiting:
             state = f"needs {', '.join(waiting)}"
         seconds = (store.record(step.cell.name) or {}).get("seconds")
@@ -87,6 +87,7 @@ def run(
 def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
     """Compute the steps that are not done; returns why cells failed."""
     store, failures = bench.store, {}
+    computed: set[str] = set()
     for number, step in enumerate(todo, 1):
         name = step.cell.name
         blocked = [need for need in step.needs if need in failures]
@@ -94,6 +95,9 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
             failures[name] = f"not computed: {', '.join(blocked)} failed"
             continue
         reason = store.state_of(step.cell)
+        anew = [name for name in step.uses if name in computed]
+        if reason == "done" and anew:
+            reason = f"changed: {', '.join(anew)}"
         if reason != "done":
             bench.progress.started(name, number, len(todo))
             store.log("started", cell=name, reason=reason)
@@ -113,6 +117,7 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
                 store.log("traceback", cell=name, text=traceback.format_exc())
             seconds = time.monotonic() - began
             outcome = "failed" if name in failures else "done"
+            computed |= {name} - failures.keys()
             store.log(outcome, cell=name, seconds=round(seconds, 3))
             bench.progress.finished(name, seconds, failures.get(name, reason and "done"))
         if step.ready is not None and name not in failures:

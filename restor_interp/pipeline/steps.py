@@ -44,6 +44,8 @@ class Step:
     """A failure is recorded and the run goes on."""
     needs: tuple[str, ...] = ()
     """Cells without which this one cannot be computed."""
+    uses: tuple[str, ...] = ()
+    """Cells that it takes in where they succeeded, so that it is computed again after they are."""
 
 
 class _Builder:
@@ -61,18 +63,19 @@ class _Builder:
         compute: Callable[[CellWriter], None],
         *,
         needs: tuple[str, ...] = (),
+        uses: tuple[str, ...] = (),
         ready: Callable[[], None] | None = None,
         optional: bool = False,
         **ingredients: Any,
     ) -> None:
-        inputs = {f"from {need}": self.keys[need] for need in needs}
+        inputs = {f"from {need}": self.keys[need] for need in (*needs, *uses)}
         version = VERSIONS[name.split("/")[0]]
         cell = Cell(
             name=name, ingredients={**self.base, "version": version, **inputs, **ingredients}
         )
         self.keys[name] = cell.key
         self.steps.append(
-            Step(cell=cell, compute=compute, ready=ready, optional=optional, needs=needs)
+            Step(cell=cell, compute=compute, ready=ready, optional=optional, needs=needs, uses=uses)
         )
 
 
@@ -176,9 +179,14 @@ def steps(bench: Workbench) -> list[Step]:
         if step.cell.name.split("/")[0] in ("data", "train", "evaluate", "margins")
     )
     trainings = tuple(name for name in measured if name.startswith("train/"))
+    retention = tuple(
+        name for name in build.keys if name.startswith(f"analysis/{explaining.RETENTION}/")
+    )
+    keys = {name: build.keys[name] for name in retention}
     add(
         "explain",
-        functools.partial(explaining.explain, bench, tuple(states), trainings),
+        functools.partial(explaining.explain, bench, tuple(states), trainings, keys),
         needs=measured,
+        uses=retention,
     )
     return build.steps
