@@ -1,0 +1,101 @@
+"""What a run gives to analyses, and what it makes of retention.
+
+Run: python -m pytest tests/pipeline/test_explaining.py
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from restor_interp.pipeline import run
+from restor_interp.pipeline.explaining import analysed_facts
+from restor_interp.pipeline.running import _planned
+from restor_interp.pipeline.workbench import Silent, Workbench
+from restor_interp.store import Store
+
+
+@pytest.fixture(scope="module")
+def patched(finished, small_config, tmp_path_factory):
+    """The finished run, looked into by patching and retention."""
+    folder = tmp_path_factory.mktemp("runs") / "patched"
+    shutil.copytree(finished.folder, folder)
+    explanation = small_config.explanation.model_copy(
+        update={"analyses": ("cross_state_patching", "retention"), "traced_facts": 4}
+    )
+    config = small_config.model_copy(update={"explanation": explanation})
+    return run(config, out=folder), config
+
+
+def test_retention_looks_at_as_many_untouched_facts_as_others(patched):
+    done, config = patched
+    bench = Workbench(config, done.store, Silent())
+    for number, untouched in ((4, 2), (5, 2), (1, 0)):
+        chosen = analysed_facts(bench, number, balanced=True)
+        roles = [bench.roles[fact.fact_id] for fact in chosen]
+        assert (len(roles), roles.count("untouched")) == (number, untouched)
+        assert all(bench.known_specific[fact.fact_id] for fact in chosen)
+        # Those about corrupted entities are the ones that are looked at anyway.
+        first = analysed_facts(bench, number - untouched)
+        assert chosen[: number - untouched] == first
+    rows = done.table("retention")
+    assert rows.groupby("role")["fact_id"].nunique()["untouched"] == 2
+    assert rows["fact_id"].nunique() == 4
+
+
+def test_states_and_controls_are_measured_where_they_belong(patched):
+    rows = patched[0].table("retention")
+    kinds = rows.groupby("state")["donor_kind"].agg(set).to_dict()
+    assert kinds == {
+        "clean": {"state", "other_context", "wrong_entity"},
+        "corrupted": {"state"},
+        "npo": {"state"},
+    }
+    clean = rows[rows["state"].eq("clean") & rows["donor_kind"].eq("state")]
+    assert set(clean["share"].dropna()) == {1.0}
+    assert rows.loc[rows["share"].isna(), "reason"].notna().all()
+    names = rows[["substitute", "donor_subject"]].drop_duplicates()
+    assert (names["substitute"] != names["donor_subject"]).all()
+
+
+def test_fates_have_the_retention_of_the_facts_that_were_looked_at(patched):
+    done, _ = patched
+    fates, rows = done.table("fates"), done.table("retention")
+    looked_at = fates["fact_id"].isin(rows["fact_id"]) & fates["state"].isin(["corrupted", "npo"])
+    assert fates.loc[~looked_at, ["r_subject", "r_mid", "rds"]].isna().all(axis=None)
+    assert fates.loc[looked_at, "rds"].notna().any()
+    corrupted = fates[looked_at & fates["state"].eq("corrupted")].set_index("fact_id")
+    at_subject = rows[rows["state"].eq("corrupted") & rows["site"].eq("subject")]
+    for fact_id, own in at_subject.groupby("fact_id"):
+        found = corrupted.loc[fact_id, "r_subject"]
+        shares = own["share"].dropna()
+        assert np.isnan(found) or np.isclose(shares, found).any()
+
+
+def test_patches_go_both_ways_and_have_their_null(patched):
+    done, _ = patched
+    rows = done.table("patches")
+    ways = rows.groupby(["donor", "host", "null"]).size()
+    assert set(ways.index) == {
+        (donor, host, null)
+        for state in ("corrupted", "npo")
+        for donor, host in (("clean", state), (state, "clean"))
+        for null in ("none", "wrong_entity")
+    }
+    assert ways.nunique() == 1
+    assert rows.loc[rows["effect"].isna(), "reason"].notna().all()
+
+
+def test_fates_are_explained_again_once_retention_is_there(patched):
+    done, config = patched
+    store = Store(done.folder)
+    shutil.rmtree(store.cell_folder("analysis/retention/npo"))
+    plan = {cell.cell: cell.state for cell in _planned(config, store)}
+    assert plan["analysis/retention/npo"] == "missing"
+    assert plan["explain"] == "needs analysis/retention/npo"
+    before = store.record("explain")
+    again = run(config, out=done.folder)
+    assert store.record("explain")["key"] == before["key"]
+    assert again.table("fates").equals(done.table("fates"))
+    log = (done.folder / "log.jsonl").read_text().splitlines()
+    assert any("changed: analysis/retention/npo" in line for line in log[-20:])
