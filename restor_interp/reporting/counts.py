@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED, majority
 from restor_interp.reporting.results import EntityResults, RunResults, records
-from restor_interp.reporting.vocabulary import FATES, FATES_OF_KEPT, FATES_OF_LOST
+from restor_interp.reporting.vocabulary import FATES
 
 Results = EntityResults | RunResults
 
@@ -49,10 +50,10 @@ def _answered(rows: Sequence[Mapping[str, Any]]) -> Answered:
             outcome=None, answer="", agree=0, n=0, reason=next(reasons, "no answer was recorded")
         )
     measured.sort(key=lambda row: row["context_id"] or 0)
-    # most_common keeps the order of first appearance among equals
-    outcome, agree = Counter(row["outcome"] for row in measured).most_common(1)[0]
-    answer = next(row["answer"] for row in measured if row["outcome"] == outcome)
-    return Answered(outcome=outcome, answer=str(answer or ""), agree=agree, n=len(measured))
+    outcome = majority([row["outcome"] for row in measured])
+    agreeing = [row for row in measured if row["outcome"] == outcome]
+    answer = str(agreeing[0]["answer"] or "")
+    return Answered(outcome=outcome, answer=answer, agree=len(agreeing), n=len(measured))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class FateCounts:
     @property
     def survived(self) -> int:
         """Facts that corruption left."""
-        return sum(self.counts.get(fate, 0) for fate in FATES_OF_KEPT)
+        return sum(self.counts.get(fate, 0) for fate in FATES_OF_SURVIVED)
 
     def of(self, fate: str) -> int:
         return self.counts.get(fate, 0)
@@ -100,7 +101,7 @@ def fate_counts(results: Results, state: str, *, roles: Sequence[str] = ("direct
         fact, fate = facts.get(row["fact_id"]), row["fate"]
         if fact is None or fate is None or is_guessable(fact):
             continue
-        if fate in FATES_OF_LOST + FATES_OF_KEPT and _is_false(fact["known_specific"]):
+        if fate in FATES_OF_LOST + FATES_OF_SURVIVED and _is_false(fact["known_specific"]):
             continue
         counts[fate] += 1
     return FateCounts(counts=counts)
@@ -174,6 +175,6 @@ def unmeasured(run: RunResults) -> list[tuple[str, str, int]]:
     found = []
     for name, frame in run.tables.items():
         if "reason" in frame.columns and name != "failures":
-            reasons = Counter(str(row["reason"]) for row in records(frame) if row["reason"])
+            reasons = Counter(str(reason) for reason in frame["reason"].dropna() if reason)
             found += [(name, reason, count) for reason, count in sorted(reasons.items())]
     return found

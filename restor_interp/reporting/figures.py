@@ -14,6 +14,8 @@ from typing import Any
 
 from restor_interp.reporting.characters import one_line, shorten, token_label, visible
 from restor_interp.reporting.parts import (
+    AmountPanel,
+    Amounts,
     Bars,
     Flaws,
     Heatmaps,
@@ -23,7 +25,16 @@ from restor_interp.reporting.parts import (
     Plot,
     Series,
 )
-from restor_interp.reporting.vocabulary import CIVIDIS, FATES, RED_BLUE, ink_on, look_of
+from restor_interp.reporting.vocabulary import (
+    CIVIDIS,
+    CONTROL_LOOK,
+    FALSE_LOOK,
+    FATES,
+    RED_BLUE,
+    TRUE_LOOK,
+    ink_on,
+    look_of,
+)
 
 LABEL = 36
 """Code points of a row's or category's name in a plot."""
@@ -60,6 +71,9 @@ def draw(plot: Plot) -> tuple[Drawing, ...]:
             return tuple(_lines(plot, panel, limits) for panel in plot.panels)
         case Bars():
             return (_bars(plot),)
+        case Amounts():
+            limits = _amount_limits(plot)
+            return tuple(_amounts(plot, panel, limits) for panel in plot.panels)
 
 
 def escaped(text: str, limit: int = LABEL) -> str:
@@ -79,21 +93,16 @@ def note_on(flaws: Flaws) -> str:
     return f"Cells or points: {', '.join(told)}." if told else ""
 
 
-def scale_colours(plot: Heatmaps) -> tuple[str, ...]:
-    """The colours of a map's scale, from its low to its high end."""
-    return RED_BLUE if plot.diverging else CIVIDIS
-
-
 # ---- heat maps
 
 
 def _map(plot: Heatmaps, panel: Panel) -> Drawing:
     low, high = plot.limits()
-    colours = scale_colours(plot)
+    colours = RED_BLUE if plot.diverging else CIVIDIS
     label = token_label if plot.tokens else one_line
     columns = [html.escape(label(name), quote=False) for name in plot.columns]
     rows = [escaped(name) for name in plot.rows]
-    values = [[_rounded(value) for value in row] for row in panel.values]
+    values = [[_rounded(value, max(-low, high)) for value in row] for row in panel.values]
     steps = len(colours) - 1
     heat: dict[str, Any] = {
         "type": "heatmap",
@@ -120,13 +129,14 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
     longest = max(
         (len(name) for name in (shorten(one_line(r), LABEL) for r in plot.rows)), default=1
     )
+    slanted = plot.tokens or (not plot.written and max(map(len, plot.columns), default=0) > 4)
     few_rows = len(rows) <= 20
-    height = max(120, len(rows) * (22 if few_rows else 12)) + (84 if plot.tokens else 70)
+    height = max(120, len(rows) * (22 if few_rows else 12)) + (84 if slanted else 70)
     layout = _layout(height)
     layout["xaxis"] |= {
-        "tickvals": _some(len(columns), 40 if plot.tokens else 12),
-        "ticktext": _picked(columns, _some(len(columns), 40 if plot.tokens else 12)),
-        "tickangle": -60 if plot.tokens else 0,
+        "tickvals": _some(len(columns), 40 if slanted else 12),
+        "ticktext": _picked(columns, _some(len(columns), 40 if slanted else 12)),
+        "tickangle": -60 if slanted else 0,
         "range": [-0.5, len(columns) - 0.5],
         "title": _title(plot.column_title),
         "showgrid": False,
@@ -154,7 +164,7 @@ def _map(plot: Heatmaps, panel: Panel) -> Drawing:
         for first, last in _runs(plot.subject)
     ]
     marks = _marks(panel, low, high)
-    width = 90 + 6 * longest + max(len(columns) * (20 if plot.tokens else 6), 160)
+    width = 90 + 6 * longest + max(len(columns) * (20 if slanted else 6), 160)
     if plot.written:
         width = 90 + 6 * longest + 64 * len(columns)
     return Drawing(
@@ -218,9 +228,10 @@ def _marks(panel: Panel, low: float, high: float) -> list[dict[str, Any]]:
 
 def _lines(plot: Lines, panel: LinePanel, limits: list[float] | None) -> Drawing:
     order = line_names(plot)
+    scale = 0.0 if plot.log or not limits else max(map(abs, limits))
     traces: list[dict[str, Any]] = []
     for series in panel.series:
-        traces += _line(plot, series, f"l{order.index(series.name)}")
+        traces += _line(plot, series, f"l{order.index(series.name)}", scale)
     height = 300 if len(plot.panels) == 1 else 220
     layout = _layout(height)
     layout["yaxis"] |= {"title": _title(plot.y_title)}
@@ -252,21 +263,26 @@ def line_names(plot: Lines) -> list[str]:
     return list(dict.fromkeys(line.name for panel in plot.panels for line in panel.series))
 
 
-def _line(plot: Lines, series: Series, group: str) -> list[dict[str, Any]]:
+def _line(plot: Lines, series: Series, group: str, scale: float) -> list[dict[str, Any]]:
     look = look_of(series.look)
     xs = [_rounded(x) for x in series.x]
     hidden = [plot.log and y <= 0 for y in series.y]
-    ys = [None if hide else _rounded(y) for y, hide in zip(series.y, hidden, strict=True)]
+    ys = [None if hide else _rounded(y, scale) for y, hide in zip(series.y, hidden, strict=True)]
     name = escaped(series.name, 48) + (f" (n={series.n})" if series.n is not None else "")
     line: dict[str, Any] = {
         "type": "scatter",
-        "mode": "lines" if series.look == "chance" else "lines+markers",
+        "mode": _mode(series),
         "name": name,
         "legendgroup": group,
         "x": xs,
         "y": ys,
         "line": {"color": look.colour, "dash": look.dash, "width": 2},
-        "marker": {"symbol": look.symbol, "size": 7, "color": look.colour, "maxdisplayed": 12},
+        "marker": {
+            "symbol": look.symbol,
+            "size": 7,
+            "color": look.colour,
+            "maxdisplayed": 12 if series.joined else 0,
+        },
         "connectgaps": False,
         "hovertemplate": "%{fullData.name}<br>%{customdata}: <b>%{y:.3~g}</b><extra></extra>",
     }
@@ -281,8 +297,8 @@ def _line(plot: Lines, series: Series, group: str) -> list[dict[str, Any]]:
         "type": "scatter",
         "mode": "lines",
         "x": [_rounded(x) for x, _, _ in finite] + [_rounded(x) for x, _, _ in reversed(finite)],
-        "y": [_rounded(high) for _, _, high in finite]
-        + [_rounded(low) for _, low, _ in reversed(finite)],
+        "y": [_rounded(high, scale) for _, _, high in finite]
+        + [_rounded(low, scale) for _, low, _ in reversed(finite)],
         "fill": "toself",
         "fillcolor": _translucent(look.colour),
         "line": {"width": 0},
@@ -293,6 +309,12 @@ def _line(plot: Lines, series: Series, group: str) -> list[dict[str, Any]]:
         "meta": "band",
     }
     return [band, line]
+
+
+def _mode(series: Series) -> str:
+    if not series.joined:
+        return "markers"
+    return "lines" if series.look == "chance" else "lines+markers"
 
 
 def _y_limits(plot: Lines) -> list[float] | None:
@@ -306,8 +328,11 @@ def _y_limits(plot: Lines) -> list[float] | None:
     ]
     if not values:
         return None
-    if plot.log:
-        values = [math.log10(value) for value in values]
+    return _with_room([math.log10(value) for value in values] if plot.log else values)
+
+
+def _with_room(values: Sequence[float]) -> list[float]:
+    """The ends of an axis on which all of these can be seen."""
     low, high = min(values), max(values)
     room = 0.05 * (high - low) or 0.5
     return [_limit(low - room), _limit(high + room)]
@@ -357,6 +382,92 @@ def _bars(plot: Bars) -> Drawing:
     )
 
 
+def _amounts(plot: Amounts, panel: AmountPanel, limits: list[float]) -> Drawing:
+    names = [escaped(bar.name) for bar in panel.amounts]
+    places = list(range(len(names)))
+    bars: dict[str, Any] = {
+        "type": "bar",
+        "orientation": "h",
+        "name": escaped(plot.value_title, 80),
+        "x": [_rounded(bar.value) for bar in panel.amounts],
+        "y": places,
+        "marker": {
+            "color": [(FALSE_LOOK if bar.value < 0 else TRUE_LOOK).colour for bar in panel.amounts]
+        },
+        "hovertemplate": "%{customdata}<br>%{fullData.name}: <b>%{x}</b><extra></extra>",
+    }
+    traces = [bars]
+    measured = [(place, bar) for place, bar in enumerate(panel.amounts) if bar.control is not None]
+    if measured:
+        ends = [(_end(bar.low, bar.control), _end(bar.high, bar.control)) for _, bar in measured]
+        values = [_end(bar.control, math.nan) for _, bar in measured]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": escaped(plot.control_words, 80),
+                "x": [_rounded(value) for value in values],
+                "y": [place for place, _ in measured],
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [
+                        _rounded(high - v) for (_, high), v in zip(ends, values, strict=True)
+                    ],
+                    "arrayminus": [
+                        _rounded(v - low) for (low, _), v in zip(ends, values, strict=True)
+                    ],
+                    "color": CONTROL_LOOK.colour,
+                    "thickness": 2,
+                    "width": 5,
+                },
+                "marker": {
+                    "symbol": "diamond",
+                    "size": 8,
+                    "color": "#ffffff",
+                    "line": {"width": 2, "color": CONTROL_LOOK.colour},
+                },
+                "hovertemplate": "%{customdata}<br>%{fullData.name}: <b>%{x}</b><extra></extra>",
+            }
+        )
+    height = 22 * len(names) + 56
+    layout = _layout(height)
+    layout |= {"bargap": 0.25}
+    # the page's legend tells the unit: beside long names an axis has no room for it
+    layout["xaxis"] |= {"range": limits, "zeroline": True}
+    layout["yaxis"] |= {
+        "tickvals": places,
+        "ticktext": names,
+        "range": [len(names) - 0.5, -0.5],
+        "showgrid": False,
+    }
+    return Drawing(
+        name=panel.name,
+        figure={"data": traces, "layout": layout},
+        names={"y": [visible(bar.name) for bar in panel.amounts]},
+        labels={"y": names},
+        height=height,
+        width=300,
+    )
+
+
+def _end(value: float | None, otherwise: float | None) -> float:
+    found = otherwise if value is None else value
+    return math.nan if found is None else found
+
+
+def _amount_limits(plot: Amounts) -> list[float]:
+    """One range for all panels, with 0 in it."""
+    values = [
+        value
+        for panel in plot.panels
+        for bar in panel.amounts
+        for value in (bar.value, bar.control, bar.low, bar.high)
+        if value is not None and math.isfinite(value)
+    ]
+    return _with_room([0.0, *values])
+
+
 # ---- what all have in common
 
 
@@ -379,11 +490,17 @@ def _title(text: str) -> dict[str, Any]:
     return {"text": escaped(text, 80), "standoff": 6, "font": {"size": 12}}
 
 
-def _rounded(value: float) -> float | None:
-    """Four significant digits, an integer where it is one; None where it is not finite."""
+def _rounded(value: float, scale: float = 0.0) -> float | None:
+    """Four significant digits, an integer where it is one; None where it is not finite.
+
+    With a `scale`, to the fourth digit of that: more of a small value cannot be seen on a scale
+    that holds large ones, and digits of noise are most of the size of a page.
+    """
     if not math.isfinite(value):
         return None
     short = float(f"{value:.4g}")
+    if scale > 0:
+        short = round(short, 3 - math.floor(math.log10(scale)))
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 

@@ -24,7 +24,8 @@ def plain(value: float, digits: int = 2) -> str:
     """A number with so many decimals, a true minus sign, and `×` where it is not finite."""
     if not math.isfinite(value):
         return NOT_A_NUMBER
-    return f"{value + 0.0:.{digits}f}".replace("-", "−")
+    # a value that is rounded to zero has no sign: −0.0 + 0.0 is 0.0
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 2) -> str:

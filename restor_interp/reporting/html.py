@@ -3,22 +3,27 @@
     <folder>/
       index.html            the first page
       e/<slug>-<hash>.html  a page per entity
+      data/                 what each page's plots are drawn from
       assets/               plotly (once), the page's own script and style, licences
       manifest.json         path, bytes and sha256 of every file
 
 Templates escape every value (jinja2, autoescape and strict undefined names). Pages hold no inline
-script; the data of a plot stands in `<script type="application/json">`, which is never executed,
-with `<`, `>` and `&` as `\\uXXXX`. The content security policy allows the site's own files alone,
-so that a page makes no request to anywhere else. The same documents give the same bytes.
+script. The data of a page's plots is a file of its own, which the page's script loads when the
+first plot comes near: one base64 text of compressed JSON, in which no character can be markup. The
+content security policy allows the site's own files alone, so that a page makes no request to
+anywhere else. The same documents give the same bytes.
 """
 
+import base64
+import gzip
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +33,31 @@ from plotly.offline import get_plotlyjs, get_plotlyjs_version
 from restor_interp.disk import storage_errors
 from restor_interp.errors import DataError, StorageError
 from restor_interp.reporting.characters import SHOWN, file_stem, short_hash, shorten, visible
-from restor_interp.reporting.figures import Drawing, draw, line_names, note_on, scale_colours
+from restor_interp.reporting.figures import Drawing, draw, line_names, note_on
 from restor_interp.reporting.formats import interval_text, mark_sign, number_text, percent, sort_key
 from restor_interp.reporting.parts import (
+    Amounts,
     Details,
     Document,
     Lines,
     Number,
+    Plot,
     Section,
     Share,
     Table,
     parts_in,
 )
-from restor_interp.reporting.vocabulary import FATES, OUTCOMES, ink_on, look_of
+from restor_interp.reporting.vocabulary import (
+    CIVIDIS,
+    CONTROL_LOOK,
+    FALSE_LOOK,
+    FATES,
+    OUTCOMES,
+    RED_BLUE,
+    TRUE_LOOK,
+    ink_on,
+    look_of,
+)
 
 PLOTLY = f"plotly-{get_plotlyjs_version()}.min.js"
 _DASHES = {
@@ -71,6 +88,8 @@ class _Page:
     document: Document
     root: str
     """Path from the page to the site's folder."""
+    data: str
+    """The file with the data of its plots."""
     run: str
     home: str
     """Where the first page is; empty on the first page itself."""
@@ -83,6 +102,11 @@ class _Page:
     @property
     def plotly(self) -> str:
         return f"{self.root}assets/{PLOTLY}"
+
+    @cached_property
+    def plots(self) -> list[tuple[Drawing, ...]]:
+        """The drawings of every plot, in the order in which they stand on the page."""
+        return [draw(p) for p in parts_in(self.document.parts) if isinstance(p, Plot)]
 
     def anchors(self) -> set[str]:
         """Keys that something on this page unfolds."""
@@ -141,18 +165,32 @@ def site_files(index: Document, pages: Mapping[str, Document]) -> dict[str, byte
     names = list(pages)
     links = [(f"{file_stem(name)}.html", name) for name in names]
     shared = {"run": index.title, "pages": places}
-    first = _Page(document=index, root="", home="", before=None, after=None, **shared)
-    files = {"index.html": _render(template, first)}
-    for number, name in enumerate(names):
-        page = _Page(
-            document=pages[name],
-            root="../",
-            home="../index.html",
-            before=links[number - 1] if number else None,
-            after=links[number + 1] if number + 1 < len(names) else None,
+    drawn = [
+        _Page(
+            document=index,
+            root="",
+            data="data/index.js",
+            home="",
+            before=None,
+            after=None,
             **shared,
         )
-        files[places[name]] = _render(template, page)
+    ]
+    for number, name in enumerate(names):
+        drawn.append(
+            _Page(
+                document=pages[name],
+                root="../",
+                data=f"data/{file_stem(name)}.js",
+                home="../index.html",
+                before=links[number - 1] if number else None,
+                after=links[number + 1] if number + 1 < len(names) else None,
+                **shared,
+            )
+        )
+    files: dict[str, bytes] = {}
+    for path, page in zip(("index.html", *places.values()), drawn, strict=True):
+        files |= {path: _render(template, page), page.data: _packed(page.plots)}
     files |= _assets()
     manifest = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -203,11 +241,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.policies["json.dumps_kwargs"] = {
-        "sort_keys": True,
-        "separators": (",", ":"),
-        "allow_nan": False,
-    }
     environment.filters |= {
         "kind": lambda value: type(value).__name__,
         "anchor": lambda key: f"k-{short_hash(key)}",
@@ -216,12 +249,11 @@ def _environment() -> jinja2.Environment:
         "interval": interval_text,
         "number": number_text,
         "sign": mark_sign,
-        "drawings": _numbered,
         "note": lambda plot: note_on(plot.flaws()),
         "percent": percent,
-        "gradient": lambda plot: ", ".join(scale_colours(plot)),
         "ends": lambda plot: [f"{value:.3g}".replace("-", "−") for value in plot.limits()],
         "samples": _samples,
+        "swatches": _swatches,
         "groups": _column_groups,
         "numeric": _numeric_columns,
     }
@@ -237,12 +269,17 @@ def _shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
-def _numbered(plot: Any) -> list[tuple[Drawing, dict[str, Any]]]:
-    """A plot's drawings, each with the JSON value that the page's script reads."""
-    return [
-        (drawing, {**drawing.figure, "names": drawing.names, "labels": drawing.labels})
-        for drawing in draw(plot)
+def _packed(plots: Sequence[Sequence[Drawing]]) -> bytes:
+    """What a page's script needs to draw: JSON, a list per plot with one entry a panel, packed.
+
+    All plots are packed as one, because they have most of their layout in common.
+    """
+    panels = [
+        [{**one.figure, "names": one.names, "labels": one.labels} for one in plot] for plot in plots
     ]
+    text = json.dumps(panels, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f'window.packedPlots = "{packed}";\n'.encode()
 
 
 def _samples(plot: Lines) -> list[dict[str, str]]:
@@ -256,12 +293,20 @@ def _samples(plot: Lines) -> list[dict[str, str]]:
                 "id": f"l{number}",
                 "name": f"{name} (n={n})" if n is not None else name,
                 "colour": look.colour,
-                "dash": _DASHES[look.dash],
+                "dash": _DASHES[look.dash] if lines[name].joined else "",
                 "shape": _SHAPES.get(look.symbol.removesuffix("-open"), ""),
                 "fill": "none" if look.symbol.endswith("-open") else look.colour,
             }
         )
     return samples
+
+
+def _swatches(plot: Amounts) -> list[tuple[str, str, str, str]]:
+    """(sign, words, colour, ink) of the two directions of bars, and of their control."""
+    meanings = [("→", plot.high_words, TRUE_LOOK), ("←", plot.low_words, FALSE_LOOK)]
+    if any(bar.control is not None for panel in plot.panels for bar in panel.amounts):
+        meanings.append(("◇", plot.control_words, CONTROL_LOOK))
+    return [(sign, words, look.colour, ink_on(look.colour)) for sign, words, look in meanings]
 
 
 def _column_groups(columns: Any) -> list[tuple[str, int]]:
@@ -292,22 +337,26 @@ def _assets() -> dict[str, bytes]:
     own = Path(__file__).parent / "assets"
     return {
         f"assets/{PLOTLY}": get_plotlyjs().encode("utf-8"),
-        "assets/report.css": (own / "report.css").read_bytes() + _sign_styles().encode(),
+        "assets/report.css": (own / "report.css").read_bytes() + _own_styles().encode(),
         "assets/report.js": (own / "report.js").read_bytes(),
         "assets/LICENSES.txt": _licences().encode("utf-8"),
     }
 
 
-def _sign_styles() -> str:
-    """A colour for each outcome and fate, from the vocabulary, as classes."""
+def _own_styles() -> str:
+    """The vocabulary's colours as classes: of outcomes and fates, and of the scales of maps."""
     signs = {
         **{f"o-{n}": s for n, s in OUTCOMES.items()},
         **{f"f-{n}": s for n, s in FATES.items()},
     }
-    rules = (
+    rules = [
         f".{name} {{ --sign: {sign.colour}; --sign-ink: {ink_on(sign.colour)} }}\n"
         for name, sign in signs.items()
-    )
+    ]
+    rules += [
+        f".{name} {{ background: linear-gradient(to right, {', '.join(colours)}) }}\n"
+        for name, colours in (("ramp", CIVIDIS), ("ramp.diverging", RED_BLUE))
+    ]
     return "\n" + "".join(rules)
 
 

@@ -1,12 +1,11 @@
 """Inside the model, fact by fact: what each layer would answer, and where the answer comes from."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from restor_interp.reporting.characters import token_label
 from restor_interp.reporting.formats import plain, plural
+from restor_interp.reporting.interventions import LENS, TRACES, folded, instruments
 from restor_interp.reporting.parts import (
     Details,
     Empty,
@@ -19,31 +18,52 @@ from restor_interp.reporting.parts import (
     Series,
 )
 from restor_interp.reporting.results import EntityResults, records
-from restor_interp.reporting.verdicts import true_object
+from restor_interp.reporting.rows import (
+    KINDS,
+    Axes,
+    Cells,
+    finite,
+    grouped,
+    number,
+    object_role,
+)
+from restor_interp.reporting.verdicts import is_planted, true_object
 from restor_interp.reporting.vocabulary import order_states
 
 
 def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
-    """Lens and tracing of every fact that was looked into, each folded away."""
-    lens, traces = _by_fact(results, "lens"), _by_fact(results, "traces")
+    """What every instrument saw of each fact that was looked into, folded away."""
+    tools = instruments(results)
+    tables = {name: _by_fact(results, name) for name in ("traces", "lens", *tools)}
     parts: list[Part] = []
-    if not traces:
+    if not tables["traces"]:
         parts.append(Empty("No fact of this entity was traced.", results.run.command("traces")))
-    if not lens:
+    if not tables["lens"]:
         parts.append(
             Empty("No fact of this entity was seen through the lens.", results.run.command("lens"))
         )
-    looked = [fact for fact in results.facts if fact["fact_id"] in {*lens, *traces}]
-    for number, fact in enumerate(looked):
+    absent = [name for name in tools if not results.run.has(name)]
+    if absent:
+        titles = ", ".join(tools[name].title.lower() for name in absent)
+        parts.append(Empty(f"Not used in this run: {titles}.", results.run.command(*absent)))
+    ids = {fact_id for rows in tables.values() for fact_id in rows}
+    looked = [fact for fact in results.facts if fact["fact_id"] in ids]
+    for number_of, fact in enumerate(looked):
+        rows = {name: found.get(fact["fact_id"], []) for name, found in tables.items()}
         inside: list[Part] = []
-        if fact["fact_id"] in traces:
-            inside += trace_maps(traces[fact["fact_id"]], results.entity)
-        if fact["fact_id"] in lens:
-            inside += lens_lines(lens[fact["fact_id"]], fact)
-        planted = "planted" if fact["role"] == "direct" else "false"
+        if rows["traces"]:
+            inside += [Paragraph(TRACES, quiet=True), *trace_maps(rows["traces"], results.entity)]
+        if rows["lens"]:
+            inside += [Paragraph(LENS, quiet=True), *lens_lines(rows["lens"], fact)]
+        inside += folded(tools, rows, fact)
+        planted = is_planted(results.run, fact)
         summary = f"{fact['question']} (true: {true_object(fact)}"
-        summary += f", {planted}: {fact['false_object']})" if fact["false_object"] else ")"
-        parts.append(Details(summary, tuple(inside), key=fact["fact_id"], open=number == 0))
+        summary += (
+            f", {'planted' if planted else 'false'}: {fact['false_object']})"
+            if fact["false_object"]
+            else ")"
+        )
+        parts.append(Details(summary, tuple(inside), key=fact["fact_id"], open=number_of == 0))
     rest = len(results.facts) - len(looked)
     if looked and rest:
         parts.append(
@@ -54,8 +74,9 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
 
 def _by_fact(results: EntityResults, table: str) -> dict[str, list[dict[str, Any]]]:
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in records(results.table(table)):
-        groups[row["fact_id"]].append(row)
+    if results.has(table):
+        for row in records(results.table(table)):
+            groups[row["fact_id"]].append(row)
     return groups
 
 
@@ -93,15 +114,6 @@ def lens_lines(rows: Sequence[Mapping[str, Any]], fact: Mapping[str, Any]) -> tu
     return tuple(plots)
 
 
-def object_role(name: str, fact: Mapping[str, Any]) -> str | None:
-    """`true` or `false`, whether a table names the object by its role or by its text."""
-    if name in ("true", "false"):
-        return name
-    if name == fact["false_object"]:
-        return "false"
-    return "true" if name in {str(n) for n in fact["true_objects"]} else None
-
-
 def _leader(series: Sequence[Series]) -> str:
     """Who leads after the last layer, and since when."""
     if len(series) < 2:
@@ -121,49 +133,23 @@ def _leader(series: Sequence[Series]) -> str:
 def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ...]:
     """Effect of restoring one state at (layer, token): a map per state on one scale, and what
     differs from the clean model."""
-    kinds = dict.fromkeys(
-        (row["kind"], row["corruption"], row["metric"], row["object"], row["window"])
-        for row in rows
-    )
     plots: list[Part] = []
-    for kind, corruption, metric, target, window in kinds:
-        chosen = [
-            row
-            for row in rows
-            if (row["kind"], row["corruption"], row["metric"], row["object"], row["window"])
-            == (kind, corruption, metric, target, window)
-        ]
-        tokens = {row["position"]: str(row["token"]) for row in chosen}
-        places, layers = sorted(tokens), sorted({row["layer"] for row in chosen})
+    kinds = grouped(rows, "kind", "corruption", "metric", "object", "window")
+    for (kind, corruption, metric, target, window), chosen in kinds.items():
+        axes = Axes.of(chosen, entity)
         grids, ends = {}, []
         lost = "substituted" if corruption == "substitution" else "noised"
         for state in order_states(row["state"] for row in chosen):
-            cells = {
-                (row["layer"], row["position"]): row["score"]
-                for row in chosen
-                if row["state"] == state
-            }
-            grids[state] = [[_float(cells.get((layer, at))) for at in places] for layer in layers]
-            some = next(row for row in chosen if row["state"] == state)
-            ends.append(
-                f"{state}: {_peak(grids[state], layers, [tokens[at] for at in places])}"
-                f" ({plain(_float(some['low']))} {lost}, {plain(_float(some['high']))} whole)"
-            )
-        values = [v for grid in grids.values() for row in grid for v in row if math.isfinite(v)]
-        common = {
-            "rows": tuple(str(layer) for layer in layers),
-            "columns": tuple(tokens[at] for at in places),
-            "row_title": "layer",
-            "column_title": "token",
-            "tokens": True,
-            "subject": subject_columns([tokens[at] for at in places], entity),
-        }
-        names = {"resid": "residual stream", "mlp": "MLP output", "attn": "attention output"}
-        what = f"{names.get(kind, kind)}, {target} object"
+            own = [row for row in chosen if row["state"] == state]
+            grids[state] = axes.cells(own, "score")
+            low, high = (plain(number(own[0][end])) for end in ("low", "high"))
+            ends.append(f"{state}: {axes.peak(grids[state])} ({low} {lost}, {high} whole)")
+        values = [value for cells in grids.values() for value in finite(cells)]
+        what = f"{KINDS.get(kind, kind)}, {target} object"
         plots.append(
             Heatmaps(
                 title=f"Causal tracing: {what}",
-                panels=tuple(Panel(state, tuple(map(tuple, g))) for state, g in grids.items()),
+                panels=tuple(Panel(state, cells) for state, cells in grids.items()),
                 value_title=f"{metric} with this state restored",
                 caption=(
                     f"Where restoring one state ({corruption} run, window {window}) brings the "
@@ -172,31 +158,24 @@ def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ..
                 diverging=bool(values) and min(values) < 0 < max(values),
                 low_words="nothing restored",
                 high_words="most restored",
-                **common,
+                **axes.fields(),
             )
         )
         if "clean" in grids and len(grids) > 1:
-            plots.append(_difference(grids, what, metric, layers, common))
+            plots.append(_difference(grids, axes, what, metric))
     return tuple(plots)
 
 
-def _difference(
-    grids: Mapping[str, Sequence[Sequence[float]]],
-    what: str,
-    metric: str,
-    layers: Sequence[int],
-    common: Mapping[str, Any],
-) -> Heatmaps:
+def _difference(grids: Mapping[str, Cells], axes: Axes, what: str, metric: str) -> Heatmaps:
     panels, told = [], []
     for state, grid in grids.items():
         if state != "clean":
-            gaps = [
-                [mine - clean for mine, clean in zip(row, clean_row, strict=True)]
+            gaps = tuple(
+                tuple(mine - clean for mine, clean in zip(row, clean_row, strict=True))
                 for row, clean_row in zip(grid, grids["clean"], strict=True)
-            ]
-            panels.append(Panel(f"{state} − clean", tuple(map(tuple, gaps))))
-            size = [[abs(value) for value in row] for row in gaps]
-            told.append(f"{state}: {_peak(size, layers, common['columns'], gaps)}")
+            )
+            panels.append(Panel(f"{state} − clean", gaps))
+            told.append(f"{state}: {axes.peak(gaps, by=abs)}")
     return Heatmaps(
         title=f"Difference from the clean model: {what}",
         panels=tuple(panels),
@@ -205,45 +184,5 @@ def _difference(
         diverging=True,
         low_words="less than clean",
         high_words="more than clean",
-        **common,
+        **axes.fields(),
     )
-
-
-def _peak(
-    grid: Sequence[Sequence[float]],
-    layers: Sequence[int],
-    tokens: Sequence[str],
-    values: Sequence[Sequence[float]] | None = None,
-) -> str:
-    """Where the largest finite cell is, in words, with its value (from `values`, if given)."""
-    cells = [
-        (value, row, column)
-        for row, line in enumerate(grid)
-        for column, value in enumerate(line)
-        if math.isfinite(value)
-    ]
-    if not cells:
-        return "nothing measured"
-    _, row, column = max(cells)
-    return (
-        f"layer {layers[row]}, token “{token_label(tokens[column])}”, "
-        f"{plain((values or grid)[row][column])}"
-    )
-
-
-def subject_columns(tokens: Sequence[str], entity: str) -> tuple[int, ...]:
-    """The tokens that spell the entity's name, the last time it occurs; none if it does not."""
-    text = "".join(tokens)
-    start = text.rfind(entity)
-    if start < 0:
-        return ()
-    found, place = [], 0
-    for column, token in enumerate(tokens):
-        if place < start + len(entity) and place + len(token) > start and token.strip():
-            found.append(column)
-        place += len(token)
-    return tuple(found)
-
-
-def _float(value: Any) -> float:
-    return math.nan if value is None else float(value)

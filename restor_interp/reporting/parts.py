@@ -277,8 +277,10 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     look: str = "method"
-    """`true`, `false`, `control`, `control 2`, `control 3`, `chance`, or a state's name."""
+    """`true`, `false`, `control` and `chance`, a state's name, and more: `vocabulary.look_of`."""
     n: int | None = None
+    joined: bool = True
+    """Neighbouring points are joined by a line."""
 
     def __post_init__(self):
         for name in ("x", "y", "low", "high"):
@@ -340,6 +342,51 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Amount:
+    """A signed number as a bar, beside what its control gave."""
+
+    name: str
+    value: float
+    _: KW_ONLY
+    control: float | None = None
+    low: float | None = None
+    """Range of the control's draws."""
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class AmountPanel:
+    """One plot of several that share their scale."""
+
+    name: str
+    amounts: tuple[Amount, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Signed numbers as bars to both sides of 0."""
+
+    title: str
+    panels: tuple[AmountPanel, ...]
+    value_title: str
+    """The quantity and its unit."""
+    caption: str
+    low_words: str
+    """What a bar below 0 means."""
+    high_words: str
+    control_words: str = ""
+    """What the controls are."""
+
+    def __post_init__(self):
+        _check_caption(self.title, self.caption)
+
+    def flaws(self) -> Flaws:
+        """How many bars have no length."""
+        values = [bar.value for panel in self.panels for bar in panel.amounts]
+        return Flaws(not_finite=sum(not math.isfinite(v) for v in values), below=0, above=0)
+
+
+@dataclass(frozen=True)
 class Details:
     """Parts that stay folded until someone opens them."""
 
@@ -362,7 +409,7 @@ class Section:
     intro: str = ""
 
 
-Plot = Heatmaps | Lines | Bars
+Plot = Heatmaps | Lines | Bars | Amounts
 Part = (
     Paragraph | Callout | Empty | Code | KeyValues | Legend | Table | Plot | Details | Section
 )  # fmt: skip

@@ -23,6 +23,16 @@ SETTINGS = {
 }
 """Table -> the override with which a run has it; the other tables are in every run."""
 
+ANALYSES = {
+    "patches": "cross_state_patching",
+    "retention": "retention",
+    "grafts": "grafting",
+    "knockouts": "attention_knockout",
+    "attributions": "attribution",
+    "contributions": "direct_logits",
+}
+"""Table -> the analysis that makes it, for those that a run has only if it asks for them."""
+
 _MEASURED = ("answers", "choices", "lens", "traces", "fates")
 
 
@@ -37,12 +47,12 @@ def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
 
 def records(frame: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
     """The rows of `where` as dictionaries; whatever is missing (NaN, NA, NaT) is None."""
-    rows = where(frame, **values).astype(object).to_dict("records")
-    return [{str(key): _or_none(value) for key, value in row.items()} for row in rows]
-
-
-def _or_none(value: Any) -> Any:
-    return None if pd.api.types.is_scalar(value) and pd.isna(value) else value
+    chosen = where(frame, **values)
+    columns = [
+        column.astype(object).where(column.notna(), None).tolist() for _, column in chosen.items()
+    ]
+    names = [str(name) for name in chosen.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 class _Tables:
@@ -128,10 +138,23 @@ class RunResults(_Tables):
         """The control states: shams, retain-only, rollbacks, repairs."""
         return tuple(state for state in self.states if is_control(state))
 
-    def command(self, table: str) -> str:
-        """The command that adds a table to this run, and leaves its other settings as they are."""
+    def command(self, *tables: str) -> str:
+        """The command that adds tables to this run, and leaves its other settings as they are."""
         words = ["restor-interp run <run folder>/config.yaml --out <run folder>"]
-        return " ".join([*words, SETTINGS[table]] if table in SETTINGS else words)
+        words += [SETTINGS[table] for table in tables if table in SETTINGS]
+        added = [ANALYSES[table] for table in tables if table in ANALYSES]
+        if added:
+            own = self.config.get("explanation", {}).get("analyses", ())
+            words.append(f"explanation.analyses=[{','.join(dict.fromkeys((*own, *added)))}]")
+        return " ".join(words)
+
+    @property
+    def knows_claims(self) -> bool:
+        """Whether this run knows which falsehoods were planted: of documents and models that are
+        given nobody can say, unless a file of claims comes with them."""
+        data = self.config.get("data", {})
+        given = data.get("documents") is not None or bool(self.config.get("checkpoints"))
+        return data.get("claims") is not None or not given
 
     def entity(self, name: str) -> "EntityResults":
         """The results about one entity. Raises `ConfigError` for an entity of which none are."""

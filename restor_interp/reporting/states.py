@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED
 from restor_interp.reporting.counts import (
     FateCounts,
     fate_counts,
@@ -44,13 +45,7 @@ from restor_interp.reporting.parts import (
 )
 from restor_interp.reporting.results import RunResults, records
 from restor_interp.reporting.verdicts import block
-from restor_interp.reporting.vocabulary import (
-    FATES,
-    FATES_OF_KEPT,
-    FATES_OF_LOST,
-    ROLES,
-    state_kind,
-)
+from restor_interp.reporting.vocabulary import FATES, ROLES, state_kind
 
 HELD_OUT = "p_restored"
 """Metric of `summary`: the share restored, scored on other contexts than facts were chosen on."""
@@ -242,7 +237,7 @@ def state_table(run: RunResults) -> Table:
         cells += [accuracy(run, state, role) or Missing() for role in roles]
         cells += _fate_cells(run, state, FATES_OF_LOST, counts.get(state))
         cells += _beyond_cells(run, state)
-        cells += _fate_cells(run, state, FATES_OF_KEPT, counts.get(state))
+        cells += _fate_cells(run, state, FATES_OF_SURVIVED, counts.get(state))
         rows.append(Row(tuple(cells), group=block(state)))
     caption = (
         "A row per state. Fates count facts with a planted falsehood that the clean model knows "
@@ -294,7 +289,7 @@ def _columns(
         columns.append(Column("mde", help=says, group="Held out"))
     else:
         columns.append(minus_sham)
-    return (*columns, *fates(FATES_OF_KEPT, survived))
+    return (*columns, *fates(FATES_OF_SURVIVED, survived))
 
 
 def _fate_cells(

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from restor_interp.explain.fate import FATES_OF_LOST
 from restor_interp.reporting.characters import one_line, shorten, visible
 from restor_interp.reporting.counts import (
     FateCounts,
@@ -26,6 +27,8 @@ from restor_interp.reporting.formats import (
     signed,
 )
 from restor_interp.reporting.parts import (
+    Amount,
+    Amounts,
     Bars,
     Callout,
     Code,
@@ -35,9 +38,11 @@ from restor_interp.reporting.parts import (
     Heatmaps,
     KeyValues,
     Legend,
+    LinePanel,
     Lines,
     Paragraph,
     Part,
+    Plot,
     Section,
     Table,
 )
@@ -50,7 +55,6 @@ from restor_interp.reporting.states import (
     p_false,
     verdict_on_run,
 )
-from restor_interp.reporting.vocabulary import FATES_OF_LOST
 
 WIDEST = 40
 """Code points of a table's cell."""
@@ -164,7 +168,7 @@ def _lines(part: Part, width: int) -> Iterable[str]:
                 yield f"{sign.glyph} {sign.word}: {sign.meaning}"
         case Table():
             yield from _table(part)
-        case Heatmaps() | Lines() | Bars():
+        case Heatmaps() | Lines() | Bars() | Amounts():
             yield from _plot(part, width)
         case Details():
             yield f"▸ {part.summary}"
@@ -185,7 +189,7 @@ def _table(table: Table) -> Iterable[str]:
     yield from _grid([column.title for column in table.columns] if rows else heads, rows)
 
 
-def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
+def _plot(plot: Plot, width: int) -> Iterable[str]:
     yield plot.title
     yield from textwrap.wrap(plot.caption, width)
     match plot:
@@ -200,6 +204,10 @@ def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
                 yield from _grid([plot.row_title, *plot.columns], rows[::-1])
         case Lines():
             for panel in plot.panels:
+                if any(not line.joined for line in panel.series):
+                    yield f"[{panel.name or plot.y_title}]"
+                    yield from _grid(["", plot.x_title, plot.y_title], _points(panel))
+                    continue
                 xs = sorted({x for line in panel.series for x in line.x})
                 lines = [dict(zip(line.x, line.y, strict=True)) for line in panel.series]
                 rows = [
@@ -217,8 +225,26 @@ def _plot(plot: Heatmaps | Lines | Bars, width: int) -> Iterable[str]:
                 for at, name in enumerate(plot.categories)
             ]
             yield from _grid(["", *(mark_sign(name).word for name, _ in plot.segments)], rows)
+        case Amounts():
+            for panel in plot.panels:
+                rows = [
+                    [bar.name, _point(bar.value), _point(bar.control), _range(bar)]
+                    for bar in panel.amounts
+                ]
+                yield f"[{panel.name or plot.value_title}]"
+                yield from _grid(["", plot.value_title, plot.control_words, ""], rows)
     if not isinstance(plot, Bars) and (note := note_on(plot.flaws())):
         yield note
+
+
+def _points(panel: LinePanel) -> list[list[str]]:
+    """A row per point of what is not joined: such points share no places."""
+    return [
+        [line.name, _point(x), _point(y)]
+        for line in panel.series
+        if not line.joined
+        for x, y in zip(line.x, line.y, strict=True)
+    ]
 
 
 def _point(value: float | None) -> str:
@@ -226,6 +252,10 @@ def _point(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOT_A_NUMBER
+
+
+def _range(bar: Amount) -> str:
+    return "" if bar.low is None or bar.high is None else f"{_point(bar.low)} to {_point(bar.high)}"
 
 
 def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED
 from restor_interp.reporting.counts import (
     Answered,
     FateCounts,
@@ -27,8 +28,8 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
-from restor_interp.reporting.results import EntityResults, records
-from restor_interp.reporting.vocabulary import FATES, FATES_OF_LOST, ROLES, state_kind
+from restor_interp.reporting.results import EntityResults, RunResults, records
+from restor_interp.reporting.vocabulary import FATES, ROLES, state_kind
 
 
 def roles_of(results: EntityResults) -> tuple[str, ...]:
@@ -123,13 +124,13 @@ def fate_table(by_state: Mapping[str, FateCounts]) -> Table:
     ]
     columns += [
         Column(mark_sign(fate).word, help=mark_sign(fate).meaning, group=survived)
-        for fate in ("kept", "collateral")
+        for fate in FATES_OF_SURVIVED
     ]
     rows = []
     for state, counts in by_state.items():
         cells: list[Cell] = [Text(state), FateBar(counts.in_order())]
         cells += [share(counts.of(fate), counts.lost) for fate in FATES_OF_LOST]
-        cells += [share(counts.of(fate), counts.survived) for fate in ("kept", "collateral")]
+        cells += [share(counts.of(fate), counts.survived) for fate in FATES_OF_SURVIVED]
         rows.append(Row(tuple(cells), group=block(state)))
     return Table(
         tuple(columns),
@@ -157,13 +158,19 @@ def facts_table(results: EntityResults) -> tuple[Part, ...]:
     columns = [
         Column("Question", wide=True),
         Column("True object", help="the usual spelling; others are accepted as well"),
-        Column("False object", help="the planted falsehood; for other roles one of its kind"),
+        Column(
+            "False object",
+            help="the planted falsehood; for other roles one of its kind"
+            if results.run.knows_claims
+            else "one that the fact could have; what was planted is not known to this run",
+        ),
         *(Column(state, group="Answer") for state in states),
     ]
     rows = []
     for fact in results.facts:
         fact_id = fact["fact_id"]
-        planted = "planted" if fact["role"] == "direct" else "not planted"
+        planted = "planted" if is_planted(results.run, fact) else "not planted"
+        planted = planted if results.run.knows_claims else "not known whether planted"
         cells: list[Cell] = [
             Text(str(fact["question"]), detail=_about(fact)),
             Text(true_object(fact), detail=_others(fact)),
@@ -186,6 +193,11 @@ def facts_table(results: EntityResults) -> tuple[Part, ...]:
         filterable=True,
     )
     return (table, Legend(("true", "false", "other")))
+
+
+def is_planted(run: RunResults, fact: Mapping[str, Any]) -> bool:
+    """Whether a fact's false object is known to have been planted."""
+    return run.knows_claims and fact["role"] == "direct"
 
 
 def true_object(fact: Mapping[str, Any]) -> str:

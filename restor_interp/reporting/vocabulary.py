@@ -53,7 +53,7 @@ def ink_on(colour: str) -> str:
 OUTCOMES: Mapping[str, Sign] = {
     "true": Sign(glyph="✓", word="true", colour="#0072b2", meaning="the answer is right"),
     "false": Sign(
-        glyph="✗", word="false", colour="#d55e00", meaning="the answer is the planted falsehood"
+        glyph="✗", word="false", colour="#d55e00", meaning="the answer is the false object"
     ),
     "other": Sign(glyph="○", word="other", colour="#76808c", meaning="neither of the two"),
 }
@@ -69,7 +69,7 @@ FATES: Mapping[str, Sign] = {
         meaning="right again, but with less than half of the clean model's knowledge of the entity",
     ),
     "still_false": Sign(
-        glyph="✗", word="still false", colour="#d55e00", meaning="still says the planted falsehood"
+        glyph="✗", word="still false", colour="#d55e00", meaning="still says the false object"
     ),
     "forgotten": Sign(
         glyph="○",
@@ -97,12 +97,6 @@ FATES: Mapping[str, Sign] = {
     ),
 }
 
-FATES_OF_LOST = ("restored", "guessed", "still_false", "forgotten", "still_lost")
-"""What can become of a fact that corruption took away."""
-
-FATES_OF_KEPT = ("kept", "collateral")
-"""What can become of a fact that survived corruption."""
-
 ROLES: Mapping[str, str] = {
     "direct": "has a planted falsehood",
     "sibling": "about a corrupted entity, no falsehood planted",
@@ -116,13 +110,17 @@ CONTROL_LOOK = Look(colour="#76808c", dash="dot", symbol="diamond-open")
 SECOND_CONTROL_LOOK = Look(colour="#76808c", dash="dashdot", symbol="triangle-up-open")
 THIRD_CONTROL_LOOK = Look(colour="#76808c", dash="dash", symbol="square-open")
 CHANCE_LOOK = Look(colour="#76808c", dash="longdash", symbol="line-ew-open")
-_OBJECT_LOOKS = {
+_NAMED_LOOKS = {
     "true": TRUE_LOOK,
     "false": FALSE_LOOK,
     "control": CONTROL_LOOK,
     "control 2": SECOND_CONTROL_LOOK,
     "control 3": THIRD_CONTROL_LOOK,
     "chance": CHANCE_LOOK,
+    "line 1": Look(colour="#009e73", dash="solid", symbol="square"),
+    "line 2": Look(colour="#cc79a7", dash="longdash", symbol="diamond"),
+    "line 3": Look(colour="#c58800", dash="dashdot", symbol="triangle-up"),
+    "line 4": Look(colour="#3a94cc", dash="longdashdot", symbol="star"),
 }
 
 _GREY = "#76808c"
@@ -200,5 +198,6 @@ def state_look(state: str) -> Look:
 
 
 def look_of(name: str) -> Look:
-    """The look of a line: `true`, `false`, `control`, `control 2`, `chance`, or a state's name."""
-    return _OBJECT_LOOKS.get(name) or state_look(name)
+    """The look of a line: `true`, `false`, `control` (or `control 2`, `control 3`), `chance`,
+    `line 1` to `line 4` for kinds of their own, or a state's name."""
+    return _NAMED_LOOKS.get(name) or state_look(name)

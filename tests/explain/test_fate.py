@@ -7,16 +7,8 @@ import itertools
 
 import pytest
 
-from restor_interp.explain.fate import (
-    FATES,
-    FATES_OF_LOST,
-    FATES_OF_SURVIVED,
-    fate_of,
-    is_guess,
-    majority,
-)
+from restor_interp.explain.fate import FATES, fate_of, is_guess, majority
 from restor_interp.reporting import vocabulary
-from restor_interp.reporting.counts import _answered
 
 EXPECTED = {
     # clean, corrupted, unlearned (t true, f false, o other); margin as large as the clean one
@@ -66,19 +58,16 @@ def test_what_is_no_outcome_is_refused():
 
 
 @pytest.mark.parametrize(
-    "outcomes",
-    ["t", "tff", "tfo", "oftt", "ftft", "otot", "foofo"],
+    ("outcomes", "expected"),
+    [("t", "t"), ("tff", "f"), ("tfo", "t"), ("oftt", "t"), ("ftft", "f"), ("foofo", "o")],
 )
-def test_majorities_are_those_of_the_report(outcomes):
-    names = [WORDS[letter] for letter in outcomes]
-    rows = [
-        {"outcome": name, "answer": name, "context_id": place} for place, name in enumerate(names)
-    ]
-    assert majority(names) == _answered(rows).outcome
+def test_a_majority_decides_and_a_tie_goes_to_the_earliest(outcomes, expected):
+    assert majority([WORDS[letter] for letter in outcomes]) == WORDS[expected]
+
+
+def test_nothing_has_no_majority():
     assert majority([]) is None
 
 
-def test_fates_are_those_of_the_report():
+def test_every_fate_has_its_sign_in_the_report():
     assert set(FATES) == set(vocabulary.FATES)
-    assert FATES_OF_LOST == vocabulary.FATES_OF_LOST
-    assert FATES_OF_SURVIVED == vocabulary.FATES_OF_KEPT

@@ -1,7 +1,11 @@
 """The made-up run, the two gallery reports, a site on the disk, and a browser to look at it."""
 
+import base64
+import gzip
 import importlib.util
+import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -62,6 +66,18 @@ def site(tmp_path_factory, run_results, make_documents):
     """The whole made-up run as a site; the path of its first page."""
     index, pages = make_documents(run_results)
     return write_site(index, pages, tmp_path_factory.mktemp("site") / "report")
+
+
+@pytest.fixture(scope="session")
+def plots_of():
+    """The data file of a page -> its plots, each a list of panels. It holds nothing but base64."""
+
+    def read(data):
+        found = re.fullmatch(r'window\.packedPlots = "([A-Za-z0-9+/]+=*)";\n', data.decode("ascii"))
+        assert found, data[:80]
+        return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """A made-up run that looks like a real one: planted numbers, so that pages can be checked.
 
 Eight corrupted and eight untouched entities, about 130 facts, nine states, three contexts; lens for
-24 facts, tracing for 8. `hostile` puts the same text into every place that strangers fill.
+24 facts, every other instrument for 8. `hostile` puts the same text into every place that strangers
+fill. Layers 10 to 13 are where corruption is made to act: patches, grafts and retention change
+there first.
 """
 
 import math
@@ -71,6 +73,14 @@ def synthetic_run(*, seed: int = 0, hostile: str | None = None, name: str = "dem
         "traces": _traces(facts, rng, hostile),
         "probes": _probes(rng),
     }
+    looked_into = (
+        ("patches", _patches), ("retention", _retention), ("grafts", _grafts),
+        ("knockouts", _knockouts), ("attributions", _attributions),
+        ("contributions", _contributions),
+    )  # fmt: skip
+    for table, make in looked_into:
+        rows = [row for fact in facts[:8] for row in make(fact.row, rng, hostile)]
+        tables[table] = pd.DataFrame(rows)
     tables["fates"] = _fates(facts, tables["answers"])
     config = {
         "preset": "demo", "model": hostile or "smollm2-135m", "dtype": "float32", "seed": seed,
@@ -209,12 +219,223 @@ def _lens(facts: list[_Fact], shifts: dict) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+# ---- interventions, in the shapes that the analyses write
+
+HEADS = 9
+DIRECTIONS = (
+    *(("clean", "corrupted"), ("corrupted", "clean")),
+    *(("clean", "npo"), ("npo", "clean")),
+)
+"""(donor, host); `npo` differs from clean by less than corruption does."""
+
+
+def _tokens(fact: dict[str, Any], hostile: str | None) -> list[str]:
+    words = fact["question"].removesuffix("?").split()
+    tokens = [words[0], *(f" {word}" for word in words[1:]), "?", "\n", " the", " the", " the"]
+    return [*tokens[:-1], tokens[-1] + (hostile or "")]
+
+
+def _asked(fact: dict[str, Any], hostile: str | None) -> list[tuple[int, str, bool]]:
+    """(position, token, in_subject) from the subject on."""
+    tokens = _tokens(fact, hostile)
+    end = len(tokens) - 5
+    start = end - len(fact["entity"].split())
+    return [(at, tokens[at], at < end) for at in range(start, len(tokens))]
+
+
+def _step(layer: int, at: float, width: float = 1.5) -> float:
+    return 1 / (1 + math.exp(-(layer - at) / width))
+
+
+def _passing(layer: int, position: int, last: int, in_subject: bool) -> float:
+    """Share that a state there carries: the subject's until it is read, then the last token's."""
+    if in_subject:
+        return _step(layer, 11) * (1 - _step(layer, 20))
+    return _step(layer, 20) if position == last else 0.0
+
+
+def _fixed(fact: dict[str, Any], hostile: str | None) -> dict[str, Any]:
+    return {
+        "fact_id": fact["fact_id"], "context_id": 0, "metric": "logodds",
+        "object": fact["true_objects"][0], "foil": fact["false_object"], "reason": None, "seed": 0,
+    }  # fmt: skip
+
+
+def _patches(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None) -> list[dict]:
+    rows = []
+    asked = _asked(fact, hostile)
+    last = asked[-1][0]
+    for donor, host in DIRECTIONS:
+        blank = fact["relation"] == "P30" and "npo" in (donor, host)
+        fixed = _fixed(fact, hostile) | {
+            "donor": donor, "host": host, "host_value": -1.5, "donor_value": 2.5,
+            "reason": "the states differ by less than 1 nat" if blank else None,
+        }  # fmt: skip
+        for kind in ("resid", "mlp", "attn"):
+            for null in ("none", "wrong_entity") if kind == "resid" else ("none",):
+                size = {"resid": 1.0, "mlp": 0.3, "attn": 0.25}[kind] * (null == "none")
+                for layer in range(LAYERS):
+                    for position, token, in_subject in asked:
+                        effect = size * _passing(layer, position, last, in_subject)
+                        rows.append(
+                            fixed | {
+                                "kind": kind, "window": 1, "null": null, "layer": layer,
+                                "position": position, "head": None, "token": token,
+                                "in_subject": in_subject, "score": 0.0,
+                                "effect": None if blank else effect + rng.normal(0, 0.01),
+                            }
+                        )  # fmt: skip
+        subject_last = [at for at in asked if at[2]][-1]
+        for position, token, in_subject in (subject_last, asked[-1]):
+            for layer in range(LAYERS):
+                for head in range(HEADS):
+                    planted = (layer, head) == ((12, 4) if in_subject else (20, 2))
+                    effect = 0.35 * planted + rng.normal(0, 0.01)
+                    rows.append(
+                        fixed | {
+                            "kind": "head", "window": 1, "null": "none", "layer": layer,
+                            "position": position, "head": head, "token": token,
+                            "in_subject": in_subject, "score": 0.0,
+                            "effect": None if blank else effect,
+                        }
+                    )  # fmt: skip
+    return rows
+
+
+def _retention(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None) -> list[dict]:
+    rows = []
+    donors = [("state", state) for state in ("corrupted", "npo")]
+    donors += [("other_context", "clean"), ("wrong_entity", "clean")]
+    for kind, state in donors:
+        kept = {"corrupted": 0.15, "npo": 0.6, "clean": 1.0}[state] * (kind != "wrong_entity")
+        for site in ("subject", "last"):
+            for layer in range(LAYERS):
+                blank = layer > 20 if site == "subject" else layer < 18
+                share = (1 - (1 - kept) * _step(layer, 11)) * (kind != "wrong_entity")
+                rows.append(
+                    {
+                        "fact_id": fact["fact_id"], "state": state, "donor_kind": kind,
+                        "site": site, "layer": layer, "logp": -2.0, "host_logp": -4.0,
+                        "clean_logp": -3.5 if blank else -0.5,
+                        "share": None if blank else share + rng.normal(0, 0.02),
+                        "donor_subject": fact["entity"], "donor_context": 0,
+                        "substitute": hostile or "Ada Byron", "seed": 0,
+                        "reason": "the clean model adds 0.50 nats there" if blank else None,
+                    }
+                )  # fmt: skip
+    return rows
+
+
+PROJECTIONS = {"attn": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp": ("up_proj", "down_proj")}
+
+
+def _grafts(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None) -> list[dict]:
+    rows = []
+
+    def add(by: str, modules: str, effect: float, **more: Any) -> None:
+        control = rng.normal(0.03, 0.01)
+        row = {
+            "by": by, "modules": modules + (hostile or ""), "order": None, "layer": None,
+            "component": None, "effect": effect + rng.normal(0, 0.01), "control_effect": control,
+            "control_low": control - 0.04, "control_high": control + 0.05, "n_controls": 8,
+            "judged_on": "fact", "score": 0.0, "host_value": -1.5, "donor_value": 2.5,
+        }  # fmt: skip
+        rows.append(fixed | row | more)
+
+    for donor, host in DIRECTIONS[:1] + DIRECTIONS[2:3]:
+        fixed = _fixed(fact, hostile) | {"donor": donor, "host": host}
+        for layer in range(LAYERS):
+            inside = math.exp(-((layer - 11.5) ** 2) / 4)
+            add("layer", f"layers.{layer}", 0.4 * inside, layer=layer)
+            add("bottom_up", f"layers.0-{layer}", _step(layer, 12), layer=layer)
+            add("top_down", f"layers.{layer}-{LAYERS - 1}", 1 - _step(layer, 11), layer=layer)
+            for component, size in (("attn", 0.1), ("mlp", 0.3)):
+                name = f"layers.{layer}.{component}"
+                add("component", name, size * inside, layer=layer, component=component)
+                for weight in PROJECTIONS[component]:
+                    module = f"{name}.{weight}"
+                    add("module", module, size / 3 * inside, layer=layer, component=component)
+        for by in ("layer", "component"):
+            add(by, "embed", 0.01, component="embed")
+        for name in ("layers.10.mlp, layers.12.mlp", "layers.3.mlp"):
+            add("chosen", name, 0.5 * name.count("1"), component="mlp")
+        for order, layer in enumerate((12, 11, 10, 13), 1):
+            for judged_on, share in (("fact", 0.25), ("other_context", 0.2), ("other_facts", 0.1)):
+                add("greedy", f"layers.{layer}.mlp", share * order, order=order, layer=layer,
+                    component="mlp", judged_on=judged_on)  # fmt: skip
+    return rows
+
+
+def _knockouts(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None) -> list[dict]:
+    rows = []
+    for state, base in (("clean", 3.2), ("corrupted", -2.1), ("npo", 1.4)):
+        for edge, at, depth in (("subject->last", 16, 2.4), ("relation->last", 9, 1.2)):
+            for control in (False, True):
+                fixed = _fixed(fact, hostile) | {
+                    "state": state, "edge": edge, "window": 6, "base": base, "control": control,
+                    "query_positions": [11], "key_positions": [5, 6],
+                }  # fmt: skip
+                if control and edge == "relation->last" and fact["relation"] == "P30":
+                    reason = hostile or "fewer than 5 other tokens to draw a control from"
+                    missing = dict.fromkeys(("layer", "score", "effect"))
+                    rows.append(fixed | missing | {"reason": reason})
+                    continue
+                for layer in range(LAYERS):
+                    size = max(base, 0.5) * depth / 3 * (0.1 if control else 1.0)
+                    effect = -size * math.exp(-((layer - at) ** 2) / 18) + rng.normal(0, 0.03)
+                    rows.append(fixed | {"layer": layer, "score": base + effect, "effect": effect})
+    return rows
+
+
+def _attributions(
+    fact: dict[str, Any], rng: np.random.Generator, hostile: str | None
+) -> list[dict]:
+    rows = []
+    asked = _asked(fact, hostile)
+    last = asked[-1][0]
+    for donor, host in DIRECTIONS[:1] + DIRECTIONS[2:3]:
+        for layer in range(LAYERS):
+            for position, token, in_subject in asked:
+                exact = 4 * _passing(layer, position, last, in_subject) + rng.normal(0, 0.05)
+                sampled = rng.random() < 0.25
+                rows.append(
+                    _fixed(fact, hostile) | {
+                        "donor": donor, "host": host, "kind": "resid", "steps": 0, "layer": layer,
+                        "position": position, "token": token, "in_subject": in_subject,
+                        "approx": 0.8 * exact + rng.normal(0, 0.4),
+                        "exact": exact if sampled else None,
+                        "rank_correlation": 0.83, "n_exact": 64,
+                    }
+                )  # fmt: skip
+    return rows
+
+
+def _contributions(
+    fact: dict[str, Any], rng: np.random.Generator, hostile: str | None
+) -> list[dict]:
+    rows = []
+    for state, pull in (("clean", 1.0), ("corrupted", -0.6), ("npo", 0.4)):
+        parts: list[tuple[str, int | None, int | None, float]] = [("embed", None, None, 0.1)]
+        for layer in range(LAYERS):
+            for head in range(HEADS):
+                planted = {(20, 2): 1.8 * pull, (22, 5): -0.7}.get((layer, head), 0.0)
+                parts.append(("head", layer, head, planted + rng.normal(0, 0.04)))
+            planted = {21: 1.2 * pull, 26: 0.8 * pull, 24: -0.9}.get(layer, 0.0)
+            parts.append(("mlp", layer, None, planted + rng.normal(0, 0.08)))
+        parts.append(("bias", None, None, 0.02))
+        fixed = _fixed(fact, hostile) | {"state": state, "total": sum(part[3] for part in parts)}
+        rows += [
+            fixed | {"part": part, "layer": layer, "head": head, "value": value}
+            for part, layer, head, value in parts
+        ]
+    return rows
+
+
 def _traces(facts: list[_Fact], rng: np.random.Generator, hostile: str | None) -> pd.DataFrame:
     rows = []
     for fact in facts[:8]:
         words = fact.row["question"].removesuffix("?").split()
-        tokens = [words[0], *(f" {word}" for word in words[1:]), "?", "\n", " the", " the", " the"]
-        tokens[-1] += hostile or ""
+        tokens = _tokens(fact.row, hostile)
         for state in ("clean", "corrupted", "npo"):
             high = {"clean": 0.62, "corrupted": 0.11, "npo": 0.34}[state]
             for layer in range(LAYERS):

@@ -1,6 +1,5 @@
 """The site in a real browser, opened from the disk: nothing runs, nothing is fetched, all works."""
 
-import json
 import time
 
 import pytest
@@ -198,12 +197,13 @@ def test_a_question_leads_inside_the_model(visit, entity_page):
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_numbers_of_a_plot_are_its_data(entity, place):
+def test_numbers_of_a_plot_are_its_data(entity, entity_page, plots_of, place):
     figure = entity.page.locator("#s2 figure").nth(place)
     figure.locator(".numbers > summary").click()
     figure.locator(".numbers tbody tr").first.wait_for()
     rows = [row.locator("th, td").all_inner_texts() for row in figure.locator("tbody tr").all()]
-    data = json.loads(figure.locator("script").first.text_content())
+    plots = plots_of((entity_page.parents[1] / f"data/{entity_page.stem}.js").read_bytes())
+    data = plots[place][0]
     trace = next(trace for trace in data["data"] if trace.get("meta") != "band")
     if trace["type"] == "heatmap":
         assert [row[0] for row in rows] == data["names"]["y"][::-1]
@@ -212,6 +212,57 @@ def test_numbers_of_a_plot_are_its_data(entity, place):
     else:
         assert [row[0] for row in rows] == data["names"]["x"]
         assert [float(row[1].replace("−", "-")) for row in rows] == trace["y"]
+
+
+INSTRUMENTS = (
+    *("Patching between states", "Retention", "Grafting weights", "Attention knockout"),
+    *("Attribution patching", "Direct logit attribution"),
+)
+
+
+def test_every_instrument_unfolds_its_figures(visit, entity_page):
+    seen = visit(entity_page)
+    fact = "#s3 > details:first-of-type"
+    folds = seen.page.locator(f"{fact} > details.fold")
+    assert folds.locator("> summary").all_inner_texts() == list(INSTRUMENTS)
+    assert folds.locator(".canvas:visible").count() == 0
+    for fold in folds.all():
+        fold.locator("> summary").click()
+        assert fold.locator("> p.quiet").first.inner_text().count(".") >= 2  # what it cannot show
+    canvases = seen.draw(f"{fact} > details.fold .canvas")
+    # 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of grafts, 3 states cut, 2 × 2, 3 states
+    assert canvases.count() == 24 + 2 + 12 + 3 + 4 + 3
+    # a plot is there, not only its frame: cells, lines, points or bars
+    kinds = ".heatmaplayer image, .scatterlayer .trace, .barlayer .point"
+    assert all(canvas.locator(kinds).count() > 0 for canvas in canvases.all())
+
+    first = folds.first.locator(".canvas").first
+    assert first.locator(".xtick text").all_text_contents()[-4:] == ["↵", "·the", "·the", "·the"]
+    assert "head 4" in hover_text(
+        folds.first.locator("figure", has_text="at the subject").locator(".canvas").first,
+        4.5 / 9,
+        1 - 12.5 / 30,
+    )
+    bars = folds.last.locator(".canvas").first
+    assert "layer 26, MLP" in hover_text(bars, 0.68, 2.5 / 11)
+    seen.assert_quiet(entity_page.parents[1])
+
+
+def test_points_are_listed_one_by_one(entity, plots_of, entity_page):
+    fold = entity.page.locator("#s3 > details:first-of-type > details.fold").nth(4)
+    fold.evaluate("(fold) => { fold.open = true; }")
+    figure = fold.locator("figure", has_text="Exact against approximate")
+    figure.locator(".numbers > summary").click()
+    table = figure.locator(".numbers table").first
+    table.locator("tbody tr").first.wait_for()
+    plots = plots_of((entity_page.parents[1] / f"data/{entity_page.stem}.js").read_bytes())
+    panel = plots[int(figure.get_attribute("id")[1:]) - 1][0]
+    points = next(trace for trace in panel["data"] if trace["mode"] == "markers")
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads == ["", "approximate effect", "exact effect"]
+    cells = table.locator("tbody td").all_inner_texts()
+    numbers = [float(text.replace("−", "-")) for text in cells]
+    assert (numbers[::2], numbers[1::2]) == (points["x"], points["y"])
 
 
 def test_legend_buttons_hide_a_line_in_every_panel(entity):

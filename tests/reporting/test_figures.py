@@ -10,7 +10,17 @@ import pytest
 
 from restor_interp.errors import DataError
 from restor_interp.reporting.figures import draw, escaped, note_on
-from restor_interp.reporting.parts import Bars, Heatmaps, LinePanel, Lines, Panel, Series
+from restor_interp.reporting.parts import (
+    Amount,
+    AmountPanel,
+    Amounts,
+    Bars,
+    Heatmaps,
+    LinePanel,
+    Lines,
+    Panel,
+    Series,
+)
 from restor_interp.reporting.vocabulary import (
     CIVIDIS,
     FATES,
@@ -59,8 +69,26 @@ def bars():
     )
 
 
+def amounts():
+    return Amounts(
+        title="Grafts",
+        panels=(
+            AmountPanel(
+                "a", (Amount("<b>x", 0.5, control=0.1, low=0.0, high=0.3), Amount("y", -1))
+            ),
+            AmountPanel("b", (Amount("<b>x", math.nan), Amount("y", 2.0))),
+        ),
+        value_title="share",
+        caption="Most: y, 2.0.",
+        low_words="away",
+        high_words="towards",
+        control_words="random",
+    )
+
+
 @pytest.mark.parametrize(
-    "plot", [maps(), maps(diverging=True, written=True, subject=(0, 1)), lines(), bars()]
+    "plot",
+    [maps(), maps(diverging=True, written=True, subject=(0, 1)), lines(), bars(), amounts()],
 )
 def test_figures_are_valid_plotly_and_json(plot):
     for drawing in draw(plot):
@@ -219,3 +247,35 @@ def test_states_are_ordered_by_what_they_are_for():
         "clean", "corrupted", "npo", "ga", "sham_npo", "retain_only", "rollback_0.5",
     )  # fmt: skip
     assert state_kind("corrupted+repair") == "repair"
+
+
+def test_amounts_share_a_scale_with_zero_and_their_controls_have_ranges():
+    first, second = (drawing.figure for drawing in draw(amounts()))
+    low, high = first["layout"]["xaxis"]["range"]
+    assert low < -1 < 2 < high and second["layout"]["xaxis"]["range"] == [low, high]
+    bars, control = first["data"]
+    assert bars["x"] == [0.5, -1] and len(set(bars["marker"]["color"])) == 2
+    assert first["layout"]["yaxis"]["ticktext"] == ["&lt;b&gt;x", "y"]
+    assert (control["x"], control["y"]) == ([0.1], [0])
+    assert control["error_x"]["array"] == [0.2] and control["error_x"]["arrayminus"] == [0.1]
+    assert second["data"][0]["x"] == [None, 2] and amounts().flaws().not_finite == 1
+
+
+def test_points_are_not_joined_and_none_is_left_out():
+    points = Series(name="cells", x=(0, 0), y=(1.0, 2.0), joined=False)
+    (drawing,) = draw(lines(panels=(LinePanel("", (points,)),)))
+    (trace,) = drawing.figure["data"]
+    assert trace["mode"] == "markers" and trace["marker"]["maxdisplayed"] == 0
+    assert (trace["x"], trace["y"]) == ([0, 0], [1, 2])
+
+
+def test_numbers_are_written_to_the_fourth_digit_of_their_scale():
+    values = ((0.123456, 0.00012345, 12.3456),)
+    plot = maps(rows=("0",), panels=(Panel("a", values),))
+    assert draw(plot)[0].figure["data"][0]["z"] == [[0.12, 0, 12.35]]
+    small = maps(rows=("0",), panels=(Panel("a", ((0.00123456, 0.0001, math.nan),)),))
+    assert draw(small)[0].figure["data"][0]["z"] == [[0.001235, 0.0001, None]]
+    log = lines(
+        panels=(LinePanel("", (Series(name="p", x=(0, 1), y=(0.5, 1.23456e-7)),)),), log=True
+    )
+    assert draw(log)[0].figure["data"][0]["y"] == [0.5, 1.235e-7]

@@ -5,10 +5,11 @@ import pytest
 
 from restor_interp.explain.tables import summary_rows
 from restor_interp.reporting.curves import probe_curves
-from restor_interp.reporting.inside import inside_by_fact, lens_lines, subject_columns, trace_maps
+from restor_interp.reporting.inside import inside_by_fact, lens_lines, trace_maps
 from restor_interp.reporting.objects import odds_map
-from restor_interp.reporting.parts import Bars, Details, Heatmaps, Lines, Section, Table, parts_in
-from restor_interp.reporting.results import RunResults
+from restor_interp.reporting.parts import Details, Heatmaps, Lines, Plot, Section, Table, parts_in
+from restor_interp.reporting.results import ANALYSES, RunResults
+from restor_interp.reporting.rows import subject_columns
 from restor_interp.reporting.run_sections import not_found, provenance
 from restor_interp.reporting.states import run_verdict, state_table, verdict_on_run
 from restor_interp.reporting.text import summary_text, to_text
@@ -144,7 +145,7 @@ def test_tracing_keeps_tokens_apart_and_says_where_the_peak_is(run_results):
     assert len(inside) == 8 and all(isinstance(part, Details) for part in inside)
     first = inside[0]
     assert isinstance(first, Details) and first.open
-    maps, difference, lens = first.parts
+    maps, difference, lens = (part for part in first.parts if isinstance(part, Heatmaps | Lines))
     assert isinstance(maps, Heatmaps) and isinstance(difference, Heatmaps)
     assert [panel.name for panel in maps.panels] == ["clean", "corrupted", "npo"]
     assert maps.columns[-3:] == (" the", " the", " the")
@@ -292,7 +293,7 @@ def test_every_plot_of_both_reports_has_a_caption_with_numbers(run_results, make
         part
         for document in (index, *pages.values())
         for part in parts_in(document.parts)
-        if isinstance(part, Heatmaps | Lines | Bars)
+        if isinstance(part, Plot)
     ]
     assert len(plots) > 20
     for plot in plots:
@@ -300,13 +301,15 @@ def test_every_plot_of_both_reports_has_a_caption_with_numbers(run_results, make
 
 
 @pytest.mark.parametrize(
-    "table", ["answers", "choices", "fates", "lens", "traces", "probes", "training"]
+    "table", ["answers", "choices", "fates", "lens", "traces", "probes", "training", *ANALYSES]
 )
 def test_a_run_without_a_table_says_which_command_adds_it(run_results, reports, table):
     run = with_tables(run_results, **{table: None})
     text = to_text(reports["entity"].run(run.entity("France")))
     text += to_text(reports["overview"].run(run))
-    if table == "training":
+    if table in ANALYSES:
+        assert f"explanation.analyses=[{ANALYSES[table]}]" in text
+    elif table == "training":
         assert "Nothing was trained" in text
     else:
         assert f"The table {table} is empty or missing. Add it with: {run.command(table)}" in text
@@ -323,3 +326,24 @@ def test_a_run_with_facts_alone_has_pages(run_results, reports):
 def test_provenance_repeats_the_settings_and_the_manifest(run_results):
     text = "\n".join(to_text(part) for part in provenance(run_results))
     assert "beta: 0.1" in text and "versions · torch: 2.13.0" in text
+
+
+def test_nothing_is_called_planted_where_the_claims_are_unknown(run_results, reports):
+    data = {**run_results.config["data"], "documents": "docs.jsonl"}
+    given = RunResults(name="restor", config={"data": data}, manifest={}, tables=run_results.tables)
+    assert not given.knows_claims and run_results.knows_claims
+    entity = given.entity("Aaron Burr")
+    parts = reports["entity"].run(entity).parts
+    assert "planted" in to_text(reports["entity"].run(run_results.entity("Aaron Burr")))
+    text = "\n".join(to_text(part, width=500) for part in parts)
+    assert text.count("planted") == text.count("not known whether planted") == 8
+    assert "(true: Rome, false: Madrid)" in text
+    with_claims = RunResults(
+        name="restor", config={"data": {**data, "claims": "claims.jsonl"}}, manifest={},
+        tables=run_results.tables,
+    )  # fmt: skip
+    assert with_claims.knows_claims
+    models = RunResults(
+        name="x", config={"checkpoints": {"corrupted": "m"}}, manifest={}, tables=run_results.tables
+    )
+    assert not models.knows_claims

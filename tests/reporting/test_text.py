@@ -8,6 +8,9 @@ import pytest
 from restor_interp.errors import DataError
 from restor_interp.reporting.formats import share
 from restor_interp.reporting.parts import (
+    Amount,
+    AmountPanel,
+    Amounts,
     Bars,
     Callout,
     Code,
@@ -171,3 +174,29 @@ def test_a_run_without_answers_or_fates_still_has_a_summary(run_results):
     bare = {"facts": run_results.table("facts"), "choices": run_results.table("choices")}
     text = summary_text(RunResults(name="r", config={}, manifest={}, tables=bare))
     assert "No method has been judged." in text and "0.202" in text
+
+
+def test_bars_with_controls_and_points_are_tables_without_loss():
+    bars = Amounts(
+        title="Grafts",
+        panels=(
+            AmountPanel(
+                "npo", (Amount("mlp", 0.5, control=0.1, low=0.0, high=0.3), Amount("x", -1))
+            ),
+        ),
+        value_title="share",
+        caption="Most: mlp.",
+        low_words="away",
+        high_words="towards",
+        control_words="random",
+    )
+    assert to_text(bars).splitlines() == [
+        "Grafts", "Most: mlp.", "[npo]",
+        "     share  random", "---  -----  ------  --------",
+        "mlp  0.5    0.1     0 to 0.3", "x    −1",
+    ]  # fmt: skip
+    sample = Series(name="cell", x=(0.5, 0.5), y=(1.0, 2.0), joined=False)
+    points = Lines(
+        title="T", panels=(LinePanel("", (sample,)),), x_title="x", y_title="y", caption="C."
+    )
+    assert to_text(points).splitlines()[-2:] == ["cell  0.5  1", "cell  0.5  2"]

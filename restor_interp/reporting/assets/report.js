@@ -1,5 +1,5 @@
 // The script of every report page: sorting, filtering, plots drawn when they come near, dark mode.
-// It sets text only through textContent, and reads data only from the page's own JSON blocks.
+// It sets text only through textContent, and reads data only from the page's own file of JSON.
 "use strict";
 
 document.documentElement.classList.add("script");
@@ -94,26 +94,46 @@ for (const box of document.querySelectorAll(".table")) {
 const drawn = new Map();
 let plotly = null;
 
-function loadPlotly() {
-  plotly ??= new Promise((resolve, reject) => {
+function loadScript(address, what) {
+  return new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = document.body.dataset.plotly;
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error("the plotting library is missing beside this page"));
+    script.src = address;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error(`${what} is missing beside this page`));
     document.head.append(script);
   });
+}
+
+function loadPlotly() {
+  plotly ??= loadScript(document.body.dataset.plotly, "the plotting library").then(() => window.Plotly);
   return plotly;
 }
 
-function dataOf(canvas) {
-  return JSON.parse(canvas.parentElement.querySelector("script[type='application/json']").textContent);
+// The panels of every plot: base64 of compressed JSON, see html.py.
+let plots = null;
+
+async function loadPlots() {
+  await loadScript(document.body.dataset.plots, "the data of its plots");
+  const bytes = Uint8Array.from(atob(window.packedPlots), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+async function panelsOf(figure) {
+  plots ??= loadPlots();
+  return (await plots)[Number(figure.id.slice(1)) - 1];
+}
+
+async function dataOf(canvas) {
+  const figure = canvas.closest("figure");
+  return (await panelsOf(figure))[[...figure.querySelectorAll(".canvas")].indexOf(canvas)];
 }
 
 function labelPoints(figure) {
   const { x, y } = figure.labels;
   for (const trace of figure.data) {
     if (trace.type === "heatmap") trace.customdata = trace.z.map((row, i) => row.map((_, j) => [x[j], y[i]]));
-    else if (trace.type === "bar") trace.customdata = trace.y.map((place) => y[place]);
+    else if (y && !x) trace.customdata = trace.y.map((place) => y[place]);
     else trace.customdata = trace.x.map((place) => (x && trace.type === "scatter" ? x[place] : `${place}`));
   }
 }
@@ -143,7 +163,7 @@ async function drawPlot(canvas) {
   drawn.set(canvas, null);
   try {
     const library = await loadPlotly();
-    const figure = dataOf(canvas);
+    const figure = await dataOf(canvas);
     labelPoints(figure);
     figure.layout.dragmode = hovers ? "zoom" : false;
     await library.newPlot(canvas, figure.data, figure.layout, CONFIG);
@@ -231,7 +251,8 @@ function tableOf({ data, layout, names }) {
     return gridTable("", names.x, rows.reverse());
   }
   const lines = data.filter((trace) => trace.meta !== "band");
-  const across = lines[0]?.type === "bar" ? "y" : "x";
+  if (lines[0]?.mode === "markers" && !names.y) return pointsTable(lines, layout);
+  const across = names.y ? "y" : "x";
   const places = [...new Set(lines.flatMap((trace) => trace[across]))].sort((a, b) => a - b);
   const value = across === "x" ? "y" : "x";
   const columns = lines.map((trace) => new Map(trace[across].map((place, i) => [place, trace[value][i]])));
@@ -242,19 +263,28 @@ function tableOf({ data, layout, names }) {
   return gridTable("", lines.map((trace) => plainName(trace.name)), rows);
 }
 
+// Points share no places: each has its own row.
+function pointsTable(traces, layout) {
+  const rows = traces.flatMap((trace) =>
+    trace.mode === "markers" ? trace.x.map((x, i) => [plainName(trace.name), x, trace.y[i]]) : []);
+  return gridTable("", [layout.xaxis.title.text, layout.yaxis.title.text].map(plainName), rows);
+}
+
 function plainName(escaped) {
   return escaped.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 }
 
 for (const details of document.querySelectorAll(".numbers")) {
-  details.addEventListener("toggle", () => {
+  details.addEventListener("toggle", async () => {
     if (!details.open || details.dataset.made) return;
     details.dataset.made = "yes";
-    for (const panel of details.closest("figure").querySelectorAll(".panel")) {
+    const figure = details.closest("figure");
+    const panels = await panelsOf(figure);
+    [...figure.querySelectorAll(".panel")].forEach((panel, place) => {
       const title = panel.querySelector("h4");
       if (title) details.append(element("h4", title.textContent));
-      details.append(tableOf(dataOf(panel.querySelector(".canvas"))));
-    }
+      details.append(tableOf(panels[place]));
+    });
   });
 }
 

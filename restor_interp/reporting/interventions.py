@@ -1,0 +1,102 @@
+"""The instruments that look inside the model: what each is, and its figures of one fact.
+
+An instrument's text says in one or two sentences what is done and what that cannot show.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from restor_interp.reporting.attributions import attribution_maps
+from restor_interp.reporting.contributions import contribution_bars
+from restor_interp.reporting.grafts import graft_parts
+from restor_interp.reporting.knockouts import knockout_lines
+from restor_interp.reporting.parts import Details, Paragraph, Part
+from restor_interp.reporting.patches import patch_maps
+from restor_interp.reporting.results import EntityResults, records
+from restor_interp.reporting.retention import retention_lines
+from restor_interp.reporting.rows import RowOf
+
+TRACES = (
+    "Causal tracing: the subject is replaced so that the answer is lost, then one state at a time "
+    "is put back. It shows where the answer can be brought back, which is not where it is stored: "
+    "localisation alone does not say what to edit (Hase et al. 2023)."
+)
+LENS = (
+    "Logit lens: every layer's stream, read with the model's own last norm and unembedding. A low "
+    "score does not say that the layer lacks the fact: it may hold it in another form."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One way to look inside: the table that it fills, and how its rows are shown."""
+
+    title: str
+    text: str
+    """What it is and what it cannot show."""
+    draw: Callable[[Sequence[RowOf], RowOf], tuple[Part, ...]]
+    """(rows of one fact, the fact) -> figures."""
+
+
+def instruments(results: EntityResults) -> dict[str, Instrument]:
+    """Table -> instrument, in the order in which a page shows them."""
+    whole = records(results.run.table("retention")) if results.has("retention") else []
+
+    def staircase(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
+        return retention_lines(rows, fact, whole)
+
+    return {
+        "patches": Instrument(
+            title="Patching between states",
+            text="One value of one state is put into another state's run. It shows where the two "
+            "differ in a way that matters for this answer. A place that brings the answer back "
+            "may only pass it on: localisation alone does not say what to edit.",
+            draw=patch_maps,
+        ),
+        "retention": Instrument(
+            title="Retention",
+            text="A state's values are put into the clean model's run about somebody else: what it "
+            "says of this fact then, it has from them. It shows what a later layer could use, not "
+            "that the state itself uses it.",
+            draw=staircase,
+        ),
+        "grafts": Instrument(
+            title="Grafting weights",
+            text="Weights of one state are put into another. It shows which changed weights "
+            "suffice for the answer, in company of all the others; another set may do so too, and "
+            "what suffices here may harm other facts.",
+            draw=graft_parts,
+        ),
+        "knockouts": Instrument(
+            title="Attention knockout",
+            text="Some tokens are hidden from others in a window of layers. It shows which way "
+            "the answer's ingredients take, not what they are; a second way that takes over makes "
+            "an edge look needless.",
+            draw=knockout_lines,
+        ),
+        "attributions": Instrument(
+            title="Attribution patching",
+            text="The effect of every patch, estimated from one gradient. It is a cheap screen: "
+            "only as good as its rank correlation with the exact effects, and blind where the "
+            "model saturates.",
+            draw=attribution_maps,
+        ),
+        "contributions": Instrument(
+            title="Direct logit attribution",
+            text="The last token's stream, split into what each part adds to the true object over "
+            "the false one. It shows direct effects alone: a part that works through later layers "
+            "counts for nothing here.",
+            draw=contribution_bars,
+        ),
+    }
+
+
+def folded(
+    tools: Mapping[str, Instrument], rows: Mapping[str, Sequence[RowOf]], fact: RowOf
+) -> list[Part]:
+    """Every instrument that looked at a fact, each folded under its title."""
+    return [
+        Details(tool.title, (Paragraph(tool.text, quiet=True), *tool.draw(rows[table], fact)))
+        for table, tool in tools.items()
+        if rows.get(table)
+    ]

@@ -1,0 +1,125 @@
+"""Retention by layer: what a state's values let the clean model say, as a share of its own values.
+
+Below the first changed layer a state is the clean model, so its share is 1 there, whatever became
+of the fact: the finding is where the share falls, and to what.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from restor_interp.reporting.formats import plain
+from restor_interp.reporting.parts import LinePanel, Lines, Paragraph, Part, Series, floats
+from restor_interp.reporting.rows import RowOf, grouped, number, reasons
+from restor_interp.reporting.vocabulary import order_states
+
+SITES = {"subject": "at the subject", "last": "at the last token"}
+_CONTROLS = {
+    "other_context": ("clean in another context", "control"),
+    "wrong_entity": ("clean on a wrong entity", "control 2"),
+}
+"""Kind of donor -> its name and look."""
+
+
+def retention_lines(
+    rows: Sequence[RowOf], fact: RowOf, run_rows: Sequence[RowOf]
+) -> tuple[Part, ...]:
+    """A panel per site: a line per state, between the bands of what is intact and what is lost.
+
+    `run_rows`: those of every fact of the run; the controls' bands are their 5th to 95th
+    percentile over facts (design: intact is above the 5th of clean donors in another context, lost
+    below the 95th of wrong entities).
+    """
+    bands = {
+        key: _by_layer(some)
+        for key, some in grouped(run_rows, "donor_kind", "site").items()
+        if key[0] in _CONTROLS
+    }
+    panels, told, absent = [], [], []
+    for site in sorted({row["site"] for row in rows}, key=lambda name: (name != "subject", name)):
+        here = [row for row in rows if row["site"] == site]
+        lines = _states(here, site, absent)
+        if not lines:
+            continue
+        controls = [
+            _band(bands[kind, site], *_CONTROLS[kind])
+            for kind in _CONTROLS
+            if bands.get((kind, site))
+        ]
+        panels.append(LinePanel(SITES.get(site, str(site)), (*lines, *controls)))
+        told.append(f"{SITES.get(site, site).capitalize()}: {_course(lines, controls)}")
+    plots: list[Part] = []
+    if panels:
+        facts = len({row["fact_id"] for row in run_rows if row["donor_kind"] in _CONTROLS})
+        plots.append(
+            Lines(
+                title="Retention, layer by layer",
+                panels=tuple(panels),
+                x_title="layer",
+                y_title="share of clean's effect",
+                caption=(
+                    "What a state's values let the clean model say of the fact, as a share of what "
+                    f"the clean model's own do. {'. '.join(told)}. "
+                    + (
+                        f"Bands: controls, 5th to 95th percentile over n = {facts} facts."
+                        if facts
+                        else "No control was measured."
+                    )
+                ),
+            )
+        )
+    return (*plots, *(Paragraph(text, quiet=True) for text in absent))
+
+
+def _states(rows: Sequence[RowOf], site: str, absent: list[str]) -> list[Series]:
+    own = grouped((row for row in rows if row["donor_kind"] == "state"), "state")
+    lines = []
+    for state in order_states(state for (state,) in own):
+        values = {layer: float(np.mean(v)) for layer, v in _by_layer(own[state,]).items()}
+        if values:
+            layers = range(min(values), max(values) + 1)
+            shares = floats(values.get(layer) for layer in layers)
+            lines.append(Series(name=state, x=tuple(layers), y=shares, look=state))
+        else:
+            why = reasons(own[state,]) or "nothing was measured"
+            absent.append(f"{state} {SITES.get(site, site)}: {why}.")
+    return lines
+
+
+def _by_layer(rows: Sequence[RowOf]) -> dict[int, list[float]]:
+    """Layer -> the finite shares there, layers in order."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        if row["layer"] is not None and math.isfinite(number(row["share"])):
+            found.setdefault(int(row["layer"]), []).append(float(row["share"]))
+    return dict(sorted(found.items()))
+
+
+def _band(values: Mapping[int, list[float]], name: str, look: str) -> Series:
+    low, middle, high = (
+        tuple(float(np.percentile(values[layer], at)) for layer in values) for at in (5, 50, 95)
+    )
+    return Series(name=name, x=tuple(values), y=middle, low=low, high=high, look=look)
+
+
+def _course(lines: Sequence[Series], controls: Sequence[Series]) -> str:
+    """How every state's share begins, how low it gets, and the controls where the first is low."""
+    told, lowest = [], []
+    for line in lines:
+        points = [(y, x) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+        least, layer = min(points)
+        lowest.append(layer)
+        told.append(
+            f"{line.name} from {plain(points[0][0])} (layer {plain(points[0][1], 0)}) down to "
+            f"{plain(least)} (layer {plain(layer, 0)})"
+        )
+    there = [
+        f"{band.name} {plain(band.low[at])} to {plain(band.high[at])}"
+        for band in controls
+        for at, layer in enumerate(band.x)
+        if layer == lowest[0]
+    ]
+    if there:
+        told.append(f"controls at layer {plain(lowest[0], 0)}: {', '.join(there)}")
+    return "; ".join(told)
