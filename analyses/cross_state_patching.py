@@ -35,7 +35,7 @@ def cross_state_patching(
 ) -> ri.AnalysisResult:
     rows, tensors = [], {}
     other = None
-    if null and substitute is not None:
+    if null and substitute and prompt.subject_span:
         start, end = prompt.subject_span
         other = prompt.text[:start] + substitute + prompt.text[end:]
     for state in states:

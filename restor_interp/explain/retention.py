@@ -14,7 +14,9 @@ or as lost comes from controls, the clean model as a donor, at the same layer an
     intact    above the 5th percentile of clean donors after other few-shot examples
     lost      below the 95th percentile of clean donors asked about a wrong entity
 
-A share that is both (the bands overlap) or neither is `between`: nothing is claimed of it.
+A share that is both (the bands overlap) or neither is `between`: nothing is claimed of it. Nor is
+a share of more than a half ever called lost: where wrong entities reach that, because a stranger's
+answer happens to be the same, the control does not tell knowledge from its absence.
 
 `rds` is a depth score in the way of UDS ("Measuring the depth of LLM unlearning via activation
 patching", arXiv 2605.24614), which is Σ_l Δ1_l · clip(Δ2_l / Δ1_l, 0, 1) / Σ_l Δ1_l over layers
@@ -43,6 +45,8 @@ MID_SHARE = 0.5
 """Of the final effect at the last token, that the layer of r_mid has."""
 INTACT_PERCENTILE = 5
 LOST_PERCENTILE = 95
+NEVER_LOST = 0.5
+"""A share above this is not lost, whatever wrong entities bring."""
 LEAST_NATS = 1.0
 """What the clean donor must add for a layer to be fixed by it."""
 
@@ -64,7 +68,8 @@ class Band:
         """`intact`, `lost` or `between`; None of what was not measured or has no controls."""
         if math.isnan(share) or math.isnan(self.intact_above) or math.isnan(self.lost_below):
             return None
-        intact, lost = share > self.intact_above, share < self.lost_below
+        intact = share > self.intact_above
+        lost = share < self.lost_below and share <= NEVER_LOST
         if intact == lost:
             return "between"
         return "intact" if intact else "lost"
@@ -92,7 +97,7 @@ def retained(retention: pd.DataFrame, roles: Mapping[str, str]) -> Retained:
     """
     if retention.empty:
         return Retained(subject=None, mid=None, n_untouched=0, reason="retention was not measured")
-    untouched = retention["fact_id"].map(roles).eq("untouched")
+    untouched = retention["fact_id"].isin([name for name, r in roles.items() if r == "untouched"])
     facts = retention.loc[untouched, "fact_id"].nunique()
     effects = _clean_effects(retention.loc[untouched])
     subject_layer, mid_layer = subject_layer_of(effects), mid_layer_of(effects)

@@ -13,6 +13,7 @@ from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
 from restor_interp.pipeline.measuring import spelled_candidates
 from restor_interp.pipeline.workbench import Workbench
+from restor_interp.presets import AnalysisSettings
 from restor_interp.prompts import Prompt
 from restor_interp.store import CellWriter
 
@@ -36,19 +37,26 @@ def definitions(bench: Workbench, kind: Kind) -> list[Definition]:
     return [find_definition(kind, name) for name in names]
 
 
+def of_its_own(bench: Workbench, definition: Definition) -> AnalysisSettings:
+    """What an analysis does otherwise than the others."""
+    return bench.config.explanation.per_analysis.get(definition.name, AnalysisSettings())
+
+
 def analysed_states(
     bench: Workbench, definition: Definition, states: Iterable[str]
 ) -> tuple[str, ...]:
     """The states in which an analysis is run; of those wanted, the ones that this run has."""
     explanation = bench.config.explanation
-    wanted = explanation.lens_states if definition.name == LENS else explanation.traced_states
+    usual = explanation.lens_states if definition.name == LENS else explanation.traced_states
+    wanted = of_its_own(bench, definition).states or usual
     return tuple(state for state in states if not wanted or state in wanted)
 
 
 def number_of_facts(bench: Workbench, definition: Definition) -> int:
     """How many facts an analysis looks at."""
-    explanation = bench.config.explanation
-    return explanation.lens_facts if definition.name == LENS else explanation.traced_facts
+    explanation, own = bench.config.explanation, of_its_own(bench, definition).facts
+    usual = explanation.lens_facts if definition.name == LENS else explanation.traced_facts
+    return usual if own is None else own
 
 
 def analysed_facts(bench: Workbench, number: int, *, balanced: bool = False) -> list[Fact]:
@@ -99,7 +107,9 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         (prompt,) = bench.prompts([fact], [0])
         keywords = {
             "states": (state,),
-            **_objects(bench, fact),
+            "true": fact.true_objects[0],
+            "false": bench.foils[fact.fact_id],
+            **of_its_own(bench, definition).settings,
             **_offered(bench, definition, fact),
         }
         fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
@@ -119,10 +129,6 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         writer.rows(name, found)
     if tensors:
         writer.tensors("tensors", tensors)
-
-
-def _objects(bench: Workbench, fact: Fact) -> dict[str, str]:
-    return {"true": fact.true_objects[0], "false": bench.foils[fact.fact_id]}
 
 
 def _offered(bench: Workbench, definition: Definition, fact: Fact) -> dict[str, Any]:
@@ -147,7 +153,7 @@ def _other_facts(bench: Workbench, fact: Fact) -> list[tuple[Prompt, str, str]]:
     others.sort(key=lambda other: other.relation != fact.relation)
     chosen = others[:OTHER_FACTS]
     return [
-        (prompt, *_objects(bench, other).values())
+        (prompt, other.true_objects[0], bench.foils[other.fact_id])
         for prompt, other in zip(bench.prompts(chosen, [0]), chosen, strict=True)
     ]
 

@@ -96,6 +96,8 @@ def test_overlapping_bands_and_missing_controls_claim_nothing():
     assert [overlapping.verdict(share) for share in (0.2, 0.4, 0.7)] == [
         "lost", "between", "intact",
     ]  # fmt: skip
+    strangers_know = Band(layer=0, intact_above=0.999, lost_below=0.99, n_intact=9, n_lost=9)
+    assert [strangers_know.verdict(share) for share in (0.4, 0.98)] == ["lost", "between"]
     without = Band(layer=0, intact_above=math.nan, lost_below=0.2, n_intact=0, n_lost=9)
     assert without.verdict(0.1) is None
     assert overlapping.verdict(math.nan) is None
