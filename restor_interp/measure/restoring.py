@@ -17,7 +17,7 @@ from restor_interp.measure.courses import DEFAULT_MAX_BYTES, Job
 from restor_interp.measure.interventions import HOOKS, Cut, Patch, Row, Site, check_row, parts_of
 from restor_interp.measure.packed import Layout
 from restor_interp.measure.staircase import sweep
-from restor_interp.models.hooked import HookedModel
+from restor_interp.models.hooked import CLEAN, HookedModel
 
 
 @torch.no_grad()
@@ -146,7 +146,8 @@ def regions_problem(model: HookedModel) -> str | None:
     Compares both engines on a few rows of every kind, once per model object.
     """
     if model.hf_model not in _CHECKED:
-        _CHECKED[model.hf_model] = _compare(model)
+        with model.at(CLEAN):  # a state that has diverged gives no numbers to compare
+            _CHECKED[model.hf_model] = _compare(model)
     return _CHECKED[model.hf_model]
 
 

@@ -32,6 +32,7 @@ from restor_interp.measure.regions import (
     token_layers,
 )
 from restor_interp.measure.restoring import regions_problem
+from restor_interp.models.loading import load_model
 from restor_interp.prompts import Prompt
 from restor_interp.testing import FAMILIES, tiny_model
 
@@ -697,4 +698,35 @@ def test_a_cut_goes_on_where_its_queries_are_not_read(models, heads):
         run_patches(run_base(model, tokens, start=2, engine=engine), [cut], reader(model))
         for engine in ("regions", "brute")
     )
+    assert_equal_logprobs(found, expected)
+
+
+@pytest.mark.embedded
+def test_on_the_embedded_model_too():
+    """30 layers of trained weights, 50 tokens: differences add up to no more than is allowed."""
+    model = load_model("smollm2-135m")
+    text = "".join(
+        f"What is the capital of {country}? {city}\n"
+        for country, city in (("France", "Paris"), ("Spain", "Madrid"), ("Egypt", "Cairo"))
+    )
+    ids = torch.tensor(model.tokenizer(text + "What is the capital of Peru?")["input_ids"])
+    draws = embedded(model, ids).expand(2, -1, -1).clone()
+    draws[1, -2] *= -1
+    rng = random.Random(0)
+    start = len(ids) - 4
+    read_at = [len(ids) - 1, len(ids) - 2]
+    runs = [run_base(model, draws, start=start, engine=engine) for engine in ("regions", "brute")]
+    # The model's own values of the other draw: random ones would leave its numbers' usual range.
+    rows = [
+        Patch(
+            site="resid",
+            layers=range(layer, layer + 1),
+            position=position,
+            values=runs[1].at("resid", layer)[1:, position - start, None],
+        )
+        for layer in (3, 28, 29)
+        for position in range(start, len(ids))
+    ]
+    rows += [random_cut(model, rng, start, len(ids)) for _ in range(4)]
+    found, expected = (run_patches(run, rows, reader(model), read_at=read_at) for run in runs)
     assert_equal_logprobs(found, expected)

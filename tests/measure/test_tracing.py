@@ -15,6 +15,7 @@ from restor_interp.measure import packed, restoring
 from restor_interp.measure.choices import score_choices
 from restor_interp.measure.subjects import subject_sigma
 from restor_interp.measure.tracing import KINDS, restored_layers, trace, trace_many
+from restor_interp.models.deltas import Delta, State
 from restor_interp.prompts import Prompt
 from restor_interp.testing import FAMILIES, tiny_model
 
@@ -398,13 +399,17 @@ def test_a_model_that_regions_do_not_reproduce_is_traced_by_full_forwards(monkey
         trace(model, SENTENCE, "Oslo", SUBJECT, engine="regions")
 
 
-def test_a_state_that_gives_no_numbers_is_told(models):
+def test_a_state_that_gives_no_numbers_is_told_and_does_not_slow_the_others():
+    """Where it is the first to be traced, nothing is concluded about the model's code."""
     model = tiny_model("llama")
-    assert restoring.regions_problem(model) is None
-    with torch.no_grad():
-        model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
-    with pytest.raises(ConfigError, match="the clean run gives log-probabilities that are not"):
-        trace(model, SENTENCE, "Oslo", SUBJECT, samples=2)
+    # Finite, as deltas must be, but not once it is multiplied.
+    matrix = torch.full((32, 48), 3e38)
+    model.add_delta(Delta("diverged", {"model.layers.1.mlp.down_proj.weight": matrix}))
+    with model.at(State({"diverged": 1.0})):
+        with pytest.raises(ConfigError, match="the clean run gives log-probabilities that are not"):
+            trace(model, SENTENCE, "Oslo", SUBJECT, samples=2)
+        assert restoring.regions_problem(model) is None
+    assert trace(model, SENTENCE, "Oslo", SUBJECT, samples=2).engine == "regions"
 
 
 def test_a_subject_at_token_0_is_told(models, caplog):
