@@ -375,9 +375,9 @@ def bare_products(work: Work, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
     for layer, tokens in enumerate(work.region):
         for count in _parts(tokens, at_once):
             for matrix in matrices[layer]:
-                inputs[matrix.shape[0]][:count] @ matrix
+                torch.matmul(inputs[matrix.shape[0]][:count], matrix)
     for count in _parts(rows, min(at_once, max_bytes // (12 * model.vocab_size))):
-        inputs[unembed.shape[0]][:count] @ unembed
+        torch.matmul(inputs[unembed.shape[0]][:count], unembed)
 
 
 @torch.no_grad()
@@ -560,6 +560,7 @@ def memory_table(model: ri.HookedModel, question: Question, options: argparse.Na
     work = make_work(model, question, "resid", quick=options.quick)
     max_bytes = DEFAULT_MAX_BYTES // (8 if options.quick else 1)  # less than all rows need
     print(f"\nmemory above the loaded model, max_bytes = {max_bytes / 2**20:.0f} MiB")
+    run_many([region_job(replace(work, cells=work.cells[:9]))], max_bytes=max_bytes)
     before = memory_in_use(model.device)
     for times in (1, 4):
         cells = list(work.cells) * times
