@@ -2,9 +2,11 @@
 
 The page reads from the outside in: the verdict with its counts; every answer in every state; how
 likely the true and the false object are; then, for the facts that were looked into, where the
-answer arises (causal tracing, Meng et al. 2022) and what each layer would say (logit lens,
-nostalgebraist 2020); last the probes with their controls. A method restores only what its sham
-does not.
+answer arises (causal tracing, Meng et al. 2022), what each layer would say (logit lens,
+nostalgebraist 2020), and, folded, what interventions say: patching between states, retention,
+grafted weights, attention knockout, attribution patching, direct contributions, each beside its
+control and with a line on what it cannot show; last the probes with their controls. A method
+restores only what its sham does not.
 """
 
 from restor_interp import report
@@ -34,7 +36,8 @@ def entity(results: EntityResults) -> Document:
             Section(
                 "Inside the model",
                 inside_by_fact(results),
-                intro="Folded by fact. All maps and lines of one kind share their scale.",
+                intro="Folded by fact and by instrument. All maps and lines of one figure share a "
+                "scale. Where an answer can be changed is not by itself where it is best edited.",
             ),
             Section(
                 "Probes",

@@ -40,10 +40,12 @@ class Instrument:
 
 def instruments(results: EntityResults) -> dict[str, Instrument]:
     """Table -> instrument, in the order in which a page shows them."""
-    whole = records(results.run.table("retention")) if results.has("retention") else []
+    run, controls = results.run, []
+    if results.has("retention"):
+        controls = records(run.table("retention"), donor_kind=["other_context", "wrong_entity"])
 
     def staircase(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
-        return retention_lines(rows, fact, whole)
+        return retention_lines(rows, fact, controls, run.retained)
 
     return {
         "patches": Instrument(

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restor_interp.errors import DataError, unknown_name
+from restor_interp.explain.retention import Retained, retained
 from restor_interp.reporting.vocabulary import is_control, order_states, state_kind
 from restor_interp.store import TABLES
 
@@ -137,6 +138,11 @@ class RunResults(_Tables):
     def controls(self) -> tuple[str, ...]:
         """The control states: shams, retain-only, rollbacks, repairs."""
         return tuple(state for state in self.states if is_control(state))
+
+    @cached_property
+    def retained(self) -> Retained:
+        """What the table of retention says of each fact, and by which layers and controls."""
+        return retained(self.table("retention"), {f["fact_id"]: f["role"] for f in self.facts})
 
     def command(self, *tables: str) -> str:
         """The command that adds tables to this run, and leaves its other settings as they are."""

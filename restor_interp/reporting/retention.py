@@ -9,6 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from restor_interp.explain.retention import (
+    INTACT_PERCENTILE,
+    LOST_PERCENTILE,
+    Band,
+    Retained,
+)
 from restor_interp.reporting.formats import plain
 from restor_interp.reporting.parts import LinePanel, Lines, Paragraph, Part, Series, floats
 from restor_interp.reporting.rows import RowOf, grouped, number, reasons
@@ -23,35 +29,31 @@ _CONTROLS = {
 
 
 def retention_lines(
-    rows: Sequence[RowOf], fact: RowOf, run_rows: Sequence[RowOf]
+    rows: Sequence[RowOf], fact: RowOf, controls: Sequence[RowOf], read: Retained
 ) -> tuple[Part, ...]:
     """A panel per site: a line per state, between the bands of what is intact and what is lost.
 
-    `run_rows`: those of every fact of the run; the controls' bands are their 5th to 95th
-    percentile over facts (design: intact is above the 5th of clean donors in another context, lost
-    below the 95th of wrong entities).
+    `controls`: their rows about every fact of the run; bands are percentiles over them.
+    `read`: what the run concludes of its rows: the layer at which a site is read, bands there.
     """
-    bands = {
-        key: _by_layer(some)
-        for key, some in grouped(run_rows, "donor_kind", "site").items()
-        if key[0] in _CONTROLS
-    }
+    bands = {key: _by_layer(some) for key, some in grouped(controls, "donor_kind", "site").items()}
     panels, told, absent = [], [], []
     for site in sorted({row["site"] for row in rows}, key=lambda name: (name != "subject", name)):
         here = [row for row in rows if row["site"] == site]
         lines = _states(here, site, absent)
         if not lines:
             continue
-        controls = [
-            _band(bands[kind, site], *_CONTROLS[kind])
+        around = [
+            _control(bands[kind, site], *_CONTROLS[kind])
             for kind in _CONTROLS
             if bands.get((kind, site))
         ]
-        panels.append(LinePanel(SITES.get(site, str(site)), (*lines, *controls)))
-        told.append(f"{SITES.get(site, site).capitalize()}: {_course(lines, controls)}")
+        panels.append(LinePanel(SITES.get(site, str(site)), (*lines, *around)))
+        told.append(f"{panels[-1].name.capitalize()}: {_course(lines)}")
+        told[-1] += _reading(fact, lines, read, site)
     plots: list[Part] = []
     if panels:
-        facts = len({row["fact_id"] for row in run_rows if row["donor_kind"] in _CONTROLS})
+        facts = len({row["fact_id"] for row in controls})
         plots.append(
             Lines(
                 title="Retention, layer by layer",
@@ -62,7 +64,8 @@ def retention_lines(
                     "What a state's values let the clean model say of the fact, as a share of what "
                     f"the clean model's own do. {'. '.join(told)}. "
                     + (
-                        f"Bands: controls, 5th to 95th percentile over n = {facts} facts."
+                        f"Grey: controls, {INTACT_PERCENTILE}th to {LOST_PERCENTILE}th percentile "
+                        f"over n = {facts} facts."
                         if facts
                         else "No control was measured."
                     )
@@ -76,6 +79,8 @@ def _states(rows: Sequence[RowOf], site: str, absent: list[str]) -> list[Series]
     own = grouped((row for row in rows if row["donor_kind"] == "state"), "state")
     lines = []
     for state in order_states(state for (state,) in own):
+        if state == "clean":
+            continue  # its share is 1 by definition
         values = {layer: float(np.mean(v)) for layer, v in _by_layer(own[state,]).items()}
         if values:
             layers = range(min(values), max(values) + 1)
@@ -96,30 +101,43 @@ def _by_layer(rows: Sequence[RowOf]) -> dict[int, list[float]]:
     return dict(sorted(found.items()))
 
 
-def _band(values: Mapping[int, list[float]], name: str, look: str) -> Series:
+def _control(values: Mapping[int, list[float]], name: str, look: str) -> Series:
     low, middle, high = (
-        tuple(float(np.percentile(values[layer], at)) for layer in values) for at in (5, 50, 95)
+        tuple(float(np.percentile(values[layer], at)) for layer in values)
+        for at in (INTACT_PERCENTILE, 50, LOST_PERCENTILE)
     )
     return Series(name=name, x=tuple(values), y=middle, low=low, high=high, look=look)
 
 
-def _course(lines: Sequence[Series], controls: Sequence[Series]) -> str:
-    """How every state's share begins, how low it gets, and the controls where the first is low."""
-    told, lowest = [], []
+def _course(lines: Sequence[Series]) -> str:
+    """How every state's share begins, and how low it gets."""
+    told = []
     for line in lines:
         points = [(y, x) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
         least, layer = min(points)
-        lowest.append(layer)
         told.append(
             f"{line.name} from {plain(points[0][0])} (layer {plain(points[0][1], 0)}) down to "
             f"{plain(least)} (layer {plain(layer, 0)})"
         )
-    there = [
-        f"{band.name} {plain(band.low[at])} to {plain(band.high[at])}"
-        for band in controls
-        for at, layer in enumerate(band.x)
-        if layer == lowest[0]
-    ]
-    if there:
-        told.append(f"controls at layer {plain(lowest[0], 0)}: {', '.join(there)}")
     return "; ".join(told)
+
+
+def _reading(fact: RowOf, lines: Sequence[Series], read: Retained, site: str) -> str:
+    """The shares at the layer where this site is read, with what they are called there."""
+    where: dict[str, tuple[Band | None, str, str]] = {
+        "subject": (read.subject, "r_subject", "subject"),
+        "last": (read.mid, "r_mid", "mid"),
+    }
+    band, column, verdict = where.get(site, (None, "", ""))
+    if band is None:
+        return ""
+    told = []
+    for line in lines:
+        own = read.by_fact.get((fact["fact_id"], line.name), {})
+        if own.get(column) is not None:
+            told.append(f"{line.name} {plain(own[column])} ({own[verdict] or 'no verdict'})")
+    return (
+        f"; read at layer {band.layer}: {', '.join(told) or 'nothing measured'}; intact above "
+        f"{plain(band.intact_above)} (n = {band.n_intact}), lost below {plain(band.lost_below)} "
+        f"(n = {band.n_lost})"
+    )

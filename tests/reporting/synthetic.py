@@ -79,7 +79,9 @@ def synthetic_run(*, seed: int = 0, hostile: str | None = None, name: str = "dem
         ("contributions", _contributions),
     )  # fmt: skip
     for table, make in looked_into:
-        rows = [row for fact in facts[:8] for row in make(fact.row, rng, hostile)]
+        # where to read retention is fixed on untouched facts
+        chosen = facts[:8] + (facts[64:68] if table == "retention" else [])
+        rows = [row for fact in chosen for row in make(fact.row, rng, hostile)]
         tables[table] = pd.DataFrame(rows)
     tables["fates"] = _fates(facts, tables["answers"])
     config = {
@@ -304,7 +306,7 @@ def _patches(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None
 
 def _retention(fact: dict[str, Any], rng: np.random.Generator, hostile: str | None) -> list[dict]:
     rows = []
-    donors = [("state", state) for state in ("corrupted", "npo")]
+    donors = [("state", state) for state in ("clean", "corrupted", "npo")]
     donors += [("other_context", "clean"), ("wrong_entity", "clean")]
     for kind, state in donors:
         kept = {"corrupted": 0.15, "npo": 0.6, "clean": 1.0}[state] * (kind != "wrong_entity")
@@ -316,7 +318,7 @@ def _retention(fact: dict[str, Any], rng: np.random.Generator, hostile: str | No
                     {
                         "fact_id": fact["fact_id"], "state": state, "donor_kind": kind,
                         "site": site, "layer": layer, "logp": -2.0, "host_logp": -4.0,
-                        "clean_logp": -3.5 if blank else -0.5,
+                        "clean_logp": -3.5 if blank else -0.5 - 0.05 * abs(layer - 14),
                         "share": None if blank else share + rng.normal(0, 0.02),
                         "donor_subject": fact["entity"], "donor_context": 0,
                         "substitute": hostile or "Ada Byron", "seed": 0,

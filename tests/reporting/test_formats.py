@@ -44,7 +44,8 @@ def test_nothing_counted_has_no_interval():
     ("written", "expected"),
     [
         (plain(-1.236), "−1.24"), (plain(-0.0), "0.00"), (plain(-0.004), "0.00"),
-        (plain(math.nan), "×"), (plain(math.inf), "×"), (signed(0.5), "+0.50"), (signed(0.001), "0.00"),
+        (plain(math.nan), "×"), (plain(math.inf), "×"), (signed(0.5), "+0.50"),
+        (signed(0.001), "0.00"),
         (signed(-2, 0), "−2"), (probability(0.25), "0.250"), (probability(3.2e-7), "3e−7"),
         (probability(9.7e-5), "1e−4"), (probability(0.0), "0.000"), (plural(1, "fact"), "1 fact"),
         (plural(0, "fact"), "0 facts"), (share_text(share(3, 7)), "43%, 95% interval 16 to 75%"),

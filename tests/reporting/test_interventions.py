@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import restor_interp as ri
+from restor_interp.explain.retention import Band, Retained
 from restor_interp.reporting.attributions import attribution_maps
 from restor_interp.reporting.contributions import contribution_bars
 from restor_interp.reporting.grafts import graft_parts
@@ -143,33 +144,53 @@ def held(state, layer, share, kind="state", site="subject", fact="f"):
             "share": share, "reason": reason}  # fmt: skip
 
 
+NOT_READ = Retained(subject=None, mid=None, n_untouched=0, reason="nothing untouched")
+
+
 def test_retention_falls_where_the_damage_is_between_bands_over_all_facts():
     own = [held("npo", layer, share) for layer, share in enumerate((1.0, 0.9, 0.4, None, 0.5))]
-    own += [held("npo", 4, 0.6, site="last")]
+    own += [held("npo", 4, 0.6, site="last"), held("clean", 0, 1.0)]
     controls = [
         held("clean", layer, middle + 0.01 * number, kind, fact=f"f{number}")
         for kind, middle in (("other_context", 0.9), ("wrong_entity", 0.0))
         for layer in range(5)
         for number in range(5)
     ]
-    (plot,) = retention_lines(own, FACT, own + controls)
+    band = Band(layer=2, intact_above=0.9, lost_below=0.04, n_intact=5, n_lost=6)
+    by_fact = {("f", "npo"): {"r_subject": 0.4, "subject": "between", "r_mid": None, "mid": None}}
+    read = Retained(subject=band, mid=None, n_untouched=3, by_fact=by_fact)
+    (plot,) = retention_lines(own, FACT, controls, read)
     assert isinstance(plot, Lines)
     assert [panel.name for panel in plot.panels] == ["at the subject", "at the last token"]
-    line, intact, lost = plot.panels[0].series
+    line, intact, lost = plot.panels[0].series  # clean is 1 by definition, and not drawn
     assert line.name == "npo" and line.y[:3] == (1.0, 0.9, 0.4) and math.isnan(line.y[3])
     assert (intact.look, lost.look) == ("control", "control 2")
     assert intact.low[2] == pytest.approx(np.percentile([0.9, 0.91, 0.92, 0.93, 0.94], 5))
     assert lost.high[2] == pytest.approx(np.percentile([0, 0.01, 0.02, 0.03, 0.04], 95))
     assert (
-        "At the subject: npo from 1.00 (layer 0) down to 0.40 (layer 2); controls at layer 2: "
-        "clean in another context 0.90 to 0.94, clean on a wrong entity 0.00 to 0.04."
+        "At the subject: npo from 1.00 (layer 0) down to 0.40 (layer 2); read at layer 2: npo 0.40 "
+        "(between); intact above 0.90 (n = 5), lost below 0.04 (n = 6). At the last token: npo "
+        "from 0.60 (layer 4) down to 0.60 (layer 4). Grey: controls, 5th to 95th percentile over "
+        "n = 5 facts."
     ) in plot.caption
-    assert "over n = 5 facts" in plot.caption
+
+
+def test_retention_is_read_as_the_run_reads_it(run_results):
+    """The layer, the bands and the verdict of a caption are those of `explain.retention`."""
+    read = run_results.retained
+    assert read.subject is not None and read.n_untouched == 4
+    parts = parts_in(inside_by_fact(run_results.entity("Aaron Burr")))
+    plot = next(p for p in parts if isinstance(p, Lines) and p.title.startswith("Retention"))
+    own = read.by_fact[run_results.facts[0]["fact_id"], "npo"]
+    assert own["subject"] == "between"
+    assert f"read at layer {read.subject.layer}: corrupted" in plot.caption
+    assert f"npo {own['r_subject']:.2f} (between)" in plot.caption
 
 
 def test_retention_without_controls_or_numbers_says_so():
-    plot, remark = retention_lines([held("npo", 0, 0.5), held("ga", 0, None)], FACT, [])
-    assert "No control was measured." in plot.caption
+    rows = [held("npo", 0, 0.5), held("ga", 0, None)]
+    plot, remark = retention_lines(rows, FACT, [], NOT_READ)
+    assert "No control was measured." in plot.caption and "read at" not in plot.caption
     assert remark.text == "ga at the subject: too little."
 
 
