@@ -67,6 +67,17 @@ class QuestionSettings(Section):
     only those of them that a state answers again, which tells restored from guessed."""
 
 
+class AnalysisSettings(Section):
+    """What one analysis does otherwise than the others."""
+
+    facts: int | None = Field(default=None, ge=0)
+    """None: as many as the others look at."""
+    states: tuple[str, ...] = ()
+    """None given: those that the others look at."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of its own settings (`restor-interp list definitions`), those that differ."""
+
+
 class ExplanationSettings(Section):
     """What is looked at inside the model."""
 
@@ -83,8 +94,19 @@ class ExplanationSettings(Section):
     """States that every other analysis looks at; none: all."""
     probes: tuple[str, ...] = ("object_readout",)
     """Names, or files such as `probes/mine.py`."""
-    analyses: tuple[str, ...] = ("logit_lens", "causal_trace")
+    analyses: tuple[str, ...] = (
+        "logit_lens",
+        "causal_trace",
+        "retention",
+        "cross_state_patching",
+        "grafting",
+        "attention_knockout",
+        "attribution",
+        "direct_logits",
+    )
     """Names, or files."""
+    per_analysis: dict[str, AnalysisSettings] = Field(default_factory=dict)
+    """Analysis -> what it does otherwise, such as `{grafting: {facts: 4, states: [npo]}}`."""
 
 
 class MethodSettings(Section):
@@ -185,25 +207,35 @@ def demo() -> RunConfig:
             untouched=DEMO_UNTOUCHED,
             sham=DEMO_SHAM,
             documents_per_entity=8,
-            # Without true facts about others, so few documents teach a small model to give one
-            # answer per relation, whoever is asked about.
+            # Without true facts about others, and without questions, so few documents teach a small
+            # model to give one answer per relation, whoever is asked about.
             k=1,
+            question_share=0.5,
         ),
         questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
-        explanation=ExplanationSettings(lens_facts=12, traced_states=("clean", "corrupted", "npo")),
+        explanation=ExplanationSettings(
+            lens_facts=12,
+            traced_states=("clean", "corrupted", "npo"),
+            per_analysis={
+                "grafting": AnalysisSettings(facts=4),
+                "attribution": AnalysisSettings(facts=4, states=("npo",)),
+            },
+        ),
         corruption={"epochs": 4, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},
         unlearning={
             "steps": 20,
             "batch_size": 2,
             "retain_batch_size": 1,
-            "learning_rate": 1e-3,
+            "learning_rate": 1.4e-3,
             "modules": MLP,
         },
         methods={
             "grad_diff": MethodSettings(method="grad_diff"),
-            "kl_restor": MethodSettings(method="kl_restor", training={"learning_rate": 6e-4}),
+            "kl_restor": MethodSettings(method="kl_restor", training={"learning_rate": 1.2e-3}),
             "npo": MethodSettings(method="npo"),
-            "task_vector": MethodSettings(method="task_vector", training={"learning_rate": 2e-3}),
+            "task_vector": MethodSettings(
+                method="task_vector", settings={"alpha": 3.0}, training={"learning_rate": 2e-3}
+            ),
             "retain_only": MethodSettings(method="retain_only"),
         },
         shams=("npo",),

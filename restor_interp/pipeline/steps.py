@@ -143,7 +143,8 @@ def steps(bench: Workbench) -> list[Step]:
             "probes read captured activations: leave explanation.capture on, or set "
             "explanation.probes=[]"
         )
-    for name in (*explanation.traced_states, *explanation.lens_states):
+    own_states = [name for own in explanation.per_analysis.values() for name in own.states]
+    for name in (*explanation.traced_states, *explanation.lens_states, *own_states):
         if name not in states:
             raise unknown_name("state of this run to look into", name, states)
     selected = ("evaluate/clean", "evaluate/corrupted", "margins/clean")
@@ -154,7 +155,13 @@ def steps(bench: Workbench) -> list[Step]:
                 functools.partial(measuring.capture_state, bench, name),
                 needs=(f"evaluate/{name}",),
             )
-    for definition in explaining.definitions(bench, "analysis"):
+    analyses = {one.name: one for one in explaining.definitions(bench, "analysis")}
+    for name in explanation.per_analysis:
+        if name not in analyses:
+            raise unknown_name("analysis of this run (explanation.analyses)", name, analyses)
+    for definition in analyses.values():
+        own = explaining.of_its_own(bench, definition)
+        definition.settings(own.settings)  # says which do not exist
         for name in explaining.analysed_states(bench, definition, states):
             add(
                 f"analysis/{definition.name}/{name}",
@@ -163,6 +170,7 @@ def steps(bench: Workbench) -> list[Step]:
                 optional=True,
                 definition=definition.source_hash,
                 facts=explaining.number_of_facts(bench, definition),
+                settings=own.settings,
             )
     for definition in explaining.definitions(bench, "probe"):
         add(

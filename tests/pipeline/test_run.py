@@ -250,6 +250,11 @@ def test_a_damaged_cell_is_found_and_computed_again(finished, small_config, tmp_
             ["analysis/causal_trace/clean"],
             ["evaluate/npo", "analysis/logit_lens/npo", "margins/npo", "capture/clean"],
         ),
+        (
+            {"explanation": {"per_analysis": {"causal_trace": {"settings": {"kinds": ["mlp"]}}}}},
+            ["analysis/causal_trace/clean", "analysis/causal_trace/npo"],
+            ["analysis/logit_lens/npo", "evaluate/npo"],
+        ),
         ({"seed": 1}, ["data", "train/corruption", "train/npo"], []),
     ],
 )
@@ -264,6 +269,21 @@ def test_a_changed_setting_recomputes_exactly_what_depends_on_it(
         assert plan[cell] != "done", cell
     for cell in kept:
         assert plan[cell] == "done", cell
+
+
+def test_one_analysis_may_look_at_other_facts_and_states_than_the_others(
+    finished, small_config, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    own = {"facts": 1, "states": ("clean",), "settings": {"kinds": ("mlp", "attn")}}
+    values = small_config.model_dump(mode="json")
+    values["explanation"]["per_analysis"] = {"causal_trace": own}
+    result = run(validated(values, "test"), out=folder)
+    traces = result.table("traces")
+    assert set(traces["state"]) == {"clean"} and traces["fact_id"].nunique() == 1
+    assert set(traces["kind"]) == {"mlp", "attn"}
+    assert result.table("lens")["state"].nunique() > 1
 
 
 # ---- things that go wrong
@@ -325,6 +345,15 @@ def test_an_analysis_that_raises_leaves_its_reason_and_the_run_goes_on(
         ({"checkpoints": {"npo": "folder"}}, "needs the state `corrupted`"),
         ({"explanation": {"capture": False}}, "probes read captured activations"),
         ({"explanation": {"lens_states": ["np"]}}, "Did you mean npo"),
+        ({"explanation": {"per_analysis": {"causal_trac": {}}}}, "Did you mean causal_trace"),
+        (
+            {"explanation": {"per_analysis": {"causal_trace": {"states": ["np"]}}}},
+            "Did you mean npo",
+        ),
+        (
+            {"explanation": {"per_analysis": {"causal_trace": {"settings": {"kind": 1}}}}},
+            "Did you mean kinds",
+        ),
         ({"methods": {"corruption": {"method": "npo"}}, "shams": []}, "are taken"),
         ({"methods": {"clean": {"method": "npo"}}, "shams": []}, "are taken"),
         ({"data": {"sham": UNTOUCHED}}, "named more than once"),
