@@ -210,7 +210,7 @@ def demo() -> RunConfig:
             # Without true facts about others, and without questions, so few documents teach a small
             # model to give one answer per relation, whoever is asked about.
             k=1,
-            question_share=0.5,
+            question_share=0.75,
         ),
         questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
         explanation=ExplanationSettings(
@@ -221,7 +221,7 @@ def demo() -> RunConfig:
                 "attribution": AnalysisSettings(facts=4, states=("npo",)),
             },
         ),
-        corruption={"epochs": 4, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},
+        corruption={"epochs": 5, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},
         unlearning={
             "steps": 20,
             "batch_size": 2,

@@ -22,13 +22,13 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
+from restor_interp.measure.metrics import METRICS, Metric, measured
 from restor_interp.measure.questions import (
     Question,
     ask,
     check_finite,
     last_logits,
     log_probs,
-    measured,
     state_name,
 )
 from restor_interp.measure.regions import (
@@ -40,7 +40,6 @@ from restor_interp.measure.regions import (
     run_base,
     run_patches,
 )
-from restor_interp.measure.tracing import METRICS, Metric
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.tokens import Tokens, resolve_position

@@ -13,6 +13,7 @@ from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
 from restor_interp.measure.endings import Endings
+from restor_interp.measure.metrics import Metric
 from restor_interp.measure.objects import diverge
 from restor_interp.measure.regions import (
     BaseRun,
@@ -25,7 +26,7 @@ from restor_interp.measure.regions import (
     run_many,
 )
 from restor_interp.measure.subjects import noised, prompt_tokens, substituted
-from restor_interp.measure.traces import Metric, Trace
+from restor_interp.measure.traces import Trace
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 

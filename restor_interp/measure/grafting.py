@@ -21,7 +21,6 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
@@ -37,10 +36,10 @@ from restor_interp.measure.graft_modules import (
     norm_of,
     own_choice,
 )
-from restor_interp.measure.questions import Question, ask, check_finite, measured, state_name
+from restor_interp.measure.metrics import LEAST_EFFECT, METRICS, Metric, measured_array
+from restor_interp.measure.questions import Question, ask, check_finite, state_name
 from restor_interp.measure.regions import DEFAULT_MAX_BYTES, Engine, choose_engine
 from restor_interp.measure.swaps import SwapCase, by_full_forwards, by_staircase
-from restor_interp.measure.tracing import LEAST_EFFECT, METRICS, Metric
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
@@ -214,7 +213,7 @@ class Grafts:
         return (values - host) / gap
 
     def _measured(self, logprobs: np.ndarray) -> np.ndarray:
-        return measured(torch.from_numpy(logprobs.copy()), self.metric).numpy()
+        return measured_array(logprobs, self.metric)
 
 
 def graft(

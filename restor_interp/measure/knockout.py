@@ -21,12 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
+from restor_interp.measure.metrics import METRICS, Metric, measured_array
 from restor_interp.measure.questions import (
     Question,
     ask,
     check_finite,
     log_probs,
-    measured,
 )
 from restor_interp.measure.regions import (
     DEFAULT_MAX_BYTES,
@@ -36,7 +36,6 @@ from restor_interp.measure.regions import (
     run_base,
     run_patches,
 )
-from restor_interp.measure.tracing import METRICS, Metric
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.tokens import tokenize
 from restor_interp.prompts import Prompt
@@ -143,7 +142,7 @@ class Knockouts:
         return rows
 
     def _measured(self, logprobs: Float[np.ndarray, "*any object"]) -> Float[np.ndarray, "*any"]:
-        return measured(torch.from_numpy(logprobs.copy()), self.metric).numpy()
+        return measured_array(logprobs, self.metric)
 
 
 def knock_out(

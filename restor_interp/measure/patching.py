@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError, unknown_name
-from restor_interp.measure.questions import ask, check_finite, log_probs, measured, state_name
+from restor_interp.measure.metrics import LEAST_EFFECT, METRICS, Metric, measured_array
+from restor_interp.measure.questions import ask, check_finite, log_probs, state_name
 from restor_interp.measure.regions import (
     DEFAULT_MAX_BYTES,
     BaseRun,
@@ -29,7 +30,6 @@ from restor_interp.measure.regions import (
     run_patches,
 )
 from restor_interp.measure.subjects import with_subject
-from restor_interp.measure.tracing import LEAST_EFFECT, METRICS, Metric
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.tokens import Tokens, resolve_position
@@ -157,7 +157,7 @@ class Grid:
         ]
 
     def _measured(self, logprobs: Float[np.ndarray, "*any object"]) -> Float[np.ndarray, "*any"]:
-        return measured(torch.from_numpy(logprobs.copy()), self.metric).numpy()
+        return measured_array(logprobs, self.metric)
 
 
 def patch_states(

@@ -1,5 +1,5 @@
-"""A prompt in tokens, the tokens by which its answer and foil are told apart, and how they are
-measured: what instruments that read a prompt at its last position begin with."""
+"""A prompt in tokens, and the tokens by which its answer and foil are told apart: what instruments
+that read a prompt at its last position begin with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from torch import Tensor
 from restor_interp.errors import ConfigError
 from restor_interp.measure.objects import diverge
 from restor_interp.measure.subjects import with_subject
-from restor_interp.measure.tracing import Metric
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel, HookFn
 from restor_interp.models.tokens import tokenize
@@ -78,19 +77,6 @@ def log_probs(
 ) -> Float[Tensor, "row object"]:
     """Log-probabilities of some tokens (nats), in fp32."""
     return logits.float().log_softmax(dim=-1)[:, targets]
-
-
-def measured(logprobs: Float[Tensor, "*any object"], metric: Metric) -> Float[Tensor, "*any"]:
-    """The metric of the first object: its probability or log-probability, or its log-odds against
-    the second one (where there is none, against everything else: log p / (1 − p))."""
-    answer = logprobs[..., 0]
-    if metric == "logprob":
-        return answer
-    if metric == "prob":
-        return answer.exp()
-    if logprobs.shape[-1] > 1:
-        return answer - logprobs[..., 1]
-    return answer - torch.log(-torch.expm1(answer))
 
 
 def check_finite(values: Tensor, what: str) -> None:

@@ -31,6 +31,7 @@ from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
 from restor_interp.measure.margins import Candidate
+from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.prefixes import TokenPath
 from restor_interp.measure.questions import check_finite
 from restor_interp.measure.regions import (
@@ -41,7 +42,6 @@ from restor_interp.measure.regions import (
     run_base,
     run_patches,
 )
-from restor_interp.measure.tracing import LEAST_EFFECT
 from restor_interp.models.hooked import CLEAN, HookedModel
 from restor_interp.models.tokens import tokenize
 from restor_interp.prompts import Prompt, with_substitute

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.measure.graft_modules import Graft, grafts_by, joined
 from restor_interp.measure.grafting import GraftJob, Grafts, JudgedOn
+from restor_interp.measure.metrics import LEAST_EFFECT, Metric
 from restor_interp.measure.regions import DEFAULT_MAX_BYTES, Engine
-from restor_interp.measure.tracing import LEAST_EFFECT, Metric
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt

@@ -2,19 +2,14 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from restor_interp.errors import ConfigError
 from restor_interp.measure.interventions import Site
-
-Metric = Literal["prob", "logprob", "logodds"]
-METRICS: tuple[Metric, ...] = ("prob", "logprob", "logodds")
-
-LEAST_EFFECT = 1.0
-"""Nats by which noising must lower the answer before a share of that effect means anything."""
+from restor_interp.measure.metrics import LEAST_EFFECT, Metric, measured_array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,12 +135,4 @@ class Trace:
         ]
 
     def _measured(self, logprobs: Float[np.ndarray, "... object"]) -> Float[np.ndarray, "..."]:
-        answer = logprobs[..., 0]
-        if self.metric == "logprob":
-            return answer
-        if self.metric == "prob":
-            return np.exp(answer)
-        if self.foil is not None:
-            return answer - logprobs[..., 1]
-        with np.errstate(divide="ignore"):  # p = 1 has infinite odds
-            return answer - np.log(-np.expm1(answer))
+        return measured_array(logprobs, self.metric)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.measure.cells import Case, Corruption, ask, make_case, restore, restored_layers
+from restor_interp.measure.metrics import METRICS, Metric
 from restor_interp.measure.regions import (
     DEFAULT_MAX_BYTES,
     ENGINES,
@@ -18,16 +19,13 @@ from restor_interp.measure.regions import (
     choose_engine,
 )
 from restor_interp.measure.subjects import with_subject
-from restor_interp.measure.traces import LEAST_EFFECT, METRICS, Metric, Trace
+from restor_interp.measure.traces import Trace
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
 __all__ = [
     "ENGINES",
     "KINDS",
-    "LEAST_EFFECT",
-    "METRICS",
-    "Metric",
     "Trace",
     "restored_layers",
     "trace",
