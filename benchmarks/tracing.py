@@ -24,7 +24,10 @@ A `--shape` has random weights and words of one token each: weights do not chang
 """
 
 import argparse
+import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -556,17 +559,26 @@ def window_table(model: ri.HookedModel, question: Question, options: argparse.Na
 
 
 def memory_table(model: ri.HookedModel, question: Question, options: argparse.Namespace) -> None:
-    """Peak memory of the same cells once and four times: it is a matter of `max_bytes` alone."""
+    """Peak memory of the same cells once and twice: it is a matter of `max_bytes` alone."""
     work = make_work(model, question, "resid", quick=options.quick)
     max_bytes = DEFAULT_MAX_BYTES // (8 if options.quick else 1)  # less than all rows need
     print(f"\nmemory above the loaded model, max_bytes = {max_bytes / 2**20:.0f} MiB")
     run_many([region_job(replace(work, cells=work.cells[:9]))], max_bytes=max_bytes)
     before = memory_in_use(model.device)
-    for times in (1, 4):
+    for times in (1, 2):
         cells = list(work.cells) * times
         run_many([region_job(replace(work, cells=cells))], max_bytes=max_bytes)
         above = (most_memory(model.device) - before) / 2**20
         print(f"  {len(cells):6} cells × {len(work.draws)} draws: {above:8.0f} MiB", flush=True)
+
+
+def memory_elsewhere(arguments: Sequence[str]) -> None:
+    """The same in a process that gives back what it frees, so that tensors are counted and not
+    what the C library keeps for later."""
+    command = [sys.executable, str(Path(__file__).resolve()), *arguments, "--memory"]
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    print("\n" + told.stdout.partition("\n\n")[2].rstrip(), flush=True)
 
 
 def memory_in_use(device: torch.device) -> int:
@@ -767,6 +779,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--shape", choices=SHAPES, help="random weights in place of a model")
     parser.add_argument("--repeats", type=int, default=3, help="of which the median is shown")
+    parser.add_argument("--memory", action="store_true", help="measure memory alone")
     parser.add_argument("--plot", type=Path, help="measure how cost grows instead; an .svg")
     options = parser.parse_args(arguments)
     if options.threads:
@@ -793,8 +806,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{model.name}, {where}; * timed on a sample of the cells and scaled")
     asked = questions(real=not options.shape)
     regions_problem(model)
-    if Path("/proc/self/clear_refs").exists() or model.device.type == "cuda":
+    if options.memory or options.device == "cuda":
         memory_table(model, asked[0], options)
+    elif Path("/proc/self/clear_refs").exists():
+        memory_elsewhere(sys.argv[1:] if arguments is None else arguments)
+    if options.memory:
+        return
     warm = make_work(model, asked[0], "resid", quick=True)
     loop(replace(warm, cells=warm.cells[:2]), rows=ROWS, last_logits=True)
     ours(warm, samples=1)

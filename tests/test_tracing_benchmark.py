@@ -38,6 +38,9 @@ def test_every_way_gives_the_same_numbers(script, capsys, dtype, in_p, in_log_p)
     assert max(float(gap) for gap, _ in gaps) <= in_p
     assert max(float(gap) for _, gap in gaps) <= in_log_p
     assert told.count("the region allows") == 3
+    assert len(re.findall(r"cells × 2 draws: +\d+ MiB", told)) == (
+        2 if Path("/proc/self/clear_refs").exists() else 0
+    )
     assert "all heads, subject_last and last" in told
 
 
