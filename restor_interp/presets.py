@@ -214,11 +214,15 @@ def demo() -> RunConfig:
         ),
         questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
         explanation=ExplanationSettings(
-            lens_facts=12,
+            lens_facts=8,
             traced_states=("clean", "corrupted", "npo"),
+            # The expensive ones on few facts, so that all of it stays within 18 minutes.
             per_analysis={
-                "grafting": AnalysisSettings(facts=4),
-                "attribution": AnalysisSettings(facts=4, states=("npo",)),
+                "retention": AnalysisSettings(facts=6, settings={"every": 3}),
+                "cross_state_patching": AnalysisSettings(facts=4, states=("npo",)),
+                "grafting": AnalysisSettings(facts=2, states=("npo",)),
+                "attention_knockout": AnalysisSettings(facts=4),
+                "attribution": AnalysisSettings(facts=2, states=("npo",)),
             },
         ),
         corruption={"epochs": 5, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},

@@ -83,7 +83,8 @@ def _states(rows: Sequence[RowOf], site: str, absent: list[str]) -> list[Series]
             continue  # its share is 1 by definition
         values = {layer: float(np.mean(v)) for layer, v in _by_layer(own[state,]).items()}
         if values:
-            layers = range(min(values), max(values) + 1)
+            # Measured layers without a share leave a gap; layers not looked at do not.
+            layers = sorted({int(r["layer"]) for r in own[state,] if r["layer"] is not None})
             shares = floats(values.get(layer) for layer in layers)
             lines.append(Series(name=state, x=tuple(layers), y=shares, look=state))
         else:
