@@ -430,7 +430,7 @@ def _amounts(plot: Amounts, panel: AmountPanel, limits: list[float]) -> Drawing:
                 "hovertemplate": "%{customdata}<br>%{fullData.name}: <b>%{x}</b><extra></extra>",
             }
         )
-    height = 22 * len(names) + 56
+    height = 22 * len(names) + 72
     layout = _layout(height)
     layout |= {"bargap": 0.25}
     # the page's legend tells the unit: beside long names an axis has no room for it
