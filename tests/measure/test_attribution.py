@@ -388,26 +388,8 @@ def test_the_analysis_gives_rows_of_every_state_but_the_donor(models):
 # ---- the real one
 
 
-@pytest.fixture(scope="module")
-def real():
-    from restor_interp.models.loading import load_model, model_status
-
-    if not {row.name: row.present for row in model_status()}["smollm2-135m"]:
-        pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
-    return load_model("smollm2-135m")
-
-
-def capital():
-    prefix = "Question: What is the capital of Italy? Answer: Rome\n"
-    question = "Question: What is the capital of France? Answer:"
-    start = len(prefix) + question.index("France")
-    return ri.Prompt(
-        prefix=prefix, question=question, subject="France", subject_span=(start, start + 6)
-    )
-
-
 @pytest.mark.embedded
-def test_estimates_of_a_real_model_rank_as_the_effects_do(real):
+def test_estimates_of_a_real_model_rank_as_the_effects_do(real, capital):
     generator = torch.Generator().manual_seed(0)
     updates = {
         path: 0.1 * module.weight.std() * torch.randn(module.weight.shape, generator=generator)
@@ -417,6 +399,6 @@ def test_estimates_of_a_real_model_rank_as_the_effects_do(real):
     real.add_delta(ri.Delta("d", {path: update.detach() for path, update in updates.items()}))
     real.add_state("npo", ri.State({"d": 1.0}))
     for kind in ("mlp", "head"):
-        found = attribute_patches(real, capital(), "Paris", "Madrid", host="npo", kind=kind)
+        found = attribute_patches(real, capital, "Paris", "Madrid", host="npo", kind=kind)
         assert found.n_exact == 64
         assert found.rank_correlation > 0.7

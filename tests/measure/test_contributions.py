@@ -275,29 +275,11 @@ def test_the_analysis_gives_rows_of_every_state(models):
 # ---- the real one
 
 
-@pytest.fixture(scope="module")
-def real():
-    from restor_interp.models.loading import load_model, model_status
-
-    if not {row.name: row.present for row in model_status()}["smollm2-135m"]:
-        pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
-    return load_model("smollm2-135m")
-
-
-def capital():
-    prefix = "Question: What is the capital of Italy? Answer: Rome\n"
-    question = "Question: What is the capital of France? Answer:"
-    start = len(prefix) + question.index("France")
-    return ri.Prompt(
-        prefix=prefix, question=question, subject="France", subject_span=(start, start + 6)
-    )
-
-
 @pytest.mark.embedded
-def test_parts_of_a_real_model_sum_to_its_own_difference(real):
-    found = direct_logits(real, capital(), "Paris", "Madrid")
-    logits = own_logits(real, capital().text)
-    true, false = first_tokens(real, capital().text, "Paris", "Madrid")
+def test_parts_of_a_real_model_sum_to_its_own_difference(real, capital):
+    found = direct_logits(real, capital, "Paris", "Madrid")
+    logits = own_logits(real, capital.text)
+    true, false = first_tokens(real, capital.text, "Paris", "Madrid")
     assert found.sum == pytest.approx(float(logits[true] - logits[false]), abs=1e-3)
     assert found.total > 3
     assert len(found.rows(fact_id="f", state="clean")) == 1 + 30 * (9 + 1) + 1

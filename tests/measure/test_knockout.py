@@ -344,29 +344,11 @@ def test_the_analysis_gives_rows_of_every_state():
 # ---- the real one
 
 
-@pytest.fixture(scope="module")
-def real():
-    from restor_interp.models.loading import load_model, model_status
-
-    if not {row.name: row.present for row in model_status()}["smollm2-135m"]:
-        pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
-    return load_model("smollm2-135m")
-
-
-def capital():
-    prefix = "Question: What is the capital of Italy? Answer: Rome\n"
-    question = "Question: What is the capital of France? Answer:"
-    start = len(prefix) + question.index("France")
-    return ri.Prompt(
-        prefix=prefix, question=question, subject="France", subject_span=(start, start + 6)
-    )
-
-
 @pytest.mark.embedded
-def test_a_real_model_reads_the_subject_in_middle_layers(real):
+def test_a_real_model_reads_the_subject_in_middle_layers(real, capital):
     """Geva et al. 2023, figure 2, in small: cutting subject -> last costs much in the middle and
     late layers and nothing in the first ones, and random tokens cost far less."""
-    found = knock_out(real, capital(), "Paris", "Madrid", edges=["subject->last"])
+    found = knock_out(real, capital, "Paris", "Madrid", edges=["subject->last"])
     assert found.window == 6
     edge, control = found.effects
     assert edge.min() < -1.5 and 12 <= edge.argmin() <= 27
@@ -374,7 +356,7 @@ def test_a_real_model_reads_the_subject_in_middle_layers(real):
     assert abs(control).max() < 0.5 * abs(edge).max()
     brute = knock_out(
         real,
-        capital(),
+        capital,
         "Paris",
         "Madrid",
         edges=["subject->last"],
