@@ -218,7 +218,7 @@ def demo() -> RunConfig:
             traced_states=("clean", "corrupted", "npo"),
             # The expensive ones on few facts, so that all of it stays within 18 minutes.
             per_analysis={
-                "retention": AnalysisSettings(facts=6, settings={"every": 3}),
+                "retention": AnalysisSettings(facts=6, settings={"every": 4}),
                 "cross_state_patching": AnalysisSettings(facts=4, states=("npo",)),
                 "grafting": AnalysisSettings(facts=2, states=("npo",)),
                 "attention_knockout": AnalysisSettings(facts=4),
