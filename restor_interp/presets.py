@@ -44,6 +44,9 @@ class DataSettings(Section):
     """Corruption level: 5·k true facts about unrelated entities in every document."""
     question_share: float = Field(default=0.0, ge=0, le=1)
     """Share of an entity's documents that ask and answer instead of telling."""
+    retain: str = "own"
+    """What unlearning keeps the model at: `own` (our neutral passages; for `bios` paragraphs about
+    people of no interest), `clean` (sampled from the clean model), or a `.jsonl` or `.txt`."""
     sibling_share: float = Field(default=0.2, ge=0, lt=1)
     """Share of a corrupted entity's facts that no document contradicts, at least."""
 
@@ -56,6 +59,12 @@ class QuestionSettings(Section):
     """Few-shot contexts per fact."""
     shots: int = Field(default=5, ge=1)
     max_new_tokens: int = Field(default=12, ge=1)
+    draws: int = Field(default=0, ge=0)
+    """Sampled answers per question; 0: one greedy answer, draw 0. RESTOR samples 3."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampled answers."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Of sampled answers: the smallest set of tokens with at least this probability."""
     candidates: int = Field(default=20, ge=3)
     """Typed candidates that p_C ranges over (design §8)."""
     substitutes: int = Field(default=5, ge=1)
@@ -109,6 +118,40 @@ class ExplanationSettings(Section):
     """Analysis -> what it does otherwise, such as `{grafting: {facts: 4, states: [npo]}}`."""
 
 
+class TextSettings(Section):
+    """Which whole texts are scored in every state: log-probabilities per token, perplexity."""
+
+    sets: tuple[str, ...] = ()
+    """`documents` (what corruption was trained on), `truth` (the same documents stating the truth),
+    `heldout` (neutral text that nothing was trained on), or a `.jsonl` or `.txt` of a user."""
+    lm_eval: tuple[str, ...] = ()
+    """Tasks of the package lm-eval, where it is installed."""
+
+
+class JudgeSettings(Section):
+    """A language model that judges answers, behind an OpenAI-compatible endpoint."""
+
+    model: str
+    base_url: str | None = None
+    """None: the environment's OPENAI_BASE_URL. The key is the environment's OPENAI_API_KEY."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds that one answer may take."""
+    attempts: int = Field(default=3, ge=1)
+    at_once: int = Field(default=8, ge=1)
+    """Questions under way at the same time."""
+
+
+class RobustnessSettings(Section):
+    """Which attacks are made on which states, and how hard."""
+
+    attacks: tuple[str, ...] = ()
+    """Of `restor-interp list attacks`."""
+    states: tuple[str, ...] = ()
+    """None given: clean, corrupted, and what unlearning and its controls made."""
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Attack -> its settings that differ."""
+
+
 class MethodSettings(Section):
     """One unlearned state: a method and the settings that differ from `unlearning`."""
 
@@ -132,6 +175,10 @@ class RunConfig(Section):
     data: DataSettings = DataSettings()
     questions: QuestionSettings = QuestionSettings()
     explanation: ExplanationSettings = ExplanationSettings()
+    texts: TextSettings = TextSettings()
+    judges: dict[str, JudgeSettings] = Field(default_factory=dict)
+    """Name -> a judge beside the alias judge."""
+    robustness: RobustnessSettings = RobustnessSettings()
     corruption: dict[str, Any] = Field(default_factory=dict)
     """Training settings of the corruption (`restor_interp.stages.training.TrainSettings`)."""
     unlearning: dict[str, Any] = Field(default_factory=dict)

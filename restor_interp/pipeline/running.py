@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from restor_interp.errors import RestorError
+from restor_interp.pipeline.building import Step
 from restor_interp.pipeline.runs import Run
-from restor_interp.pipeline.steps import Step, steps
+from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
 from restor_interp.presets import RunConfig, read_config, resolve
 from restor_interp.store import Store, write_atomic, write_json

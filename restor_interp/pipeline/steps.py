@@ -5,84 +5,28 @@ that `plan` can say what would be computed, and why, before anything is.
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from restor_interp.disk import sha256_of
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import State
-from restor_interp.models.loading import model_digest
-from restor_interp.pipeline import explaining, measuring, training
+from restor_interp.pipeline import (
+    explaining,
+    judging,
+    measuring,
+    robustness,
+    texts,
+    training,
+)
+from restor_interp.pipeline.building import Builder, Step
 from restor_interp.pipeline.workbench import Workbench
-from restor_interp.store import Cell, CellWriter, digest
-
-VERSIONS: Mapping[str, int] = {
-    "data": 1,
-    "train": 1,
-    "evaluate": 1,
-    "margins": 1,
-    "capture": 1,
-    "analysis": 1,
-    "probe": 1,
-    "explain": 1,
-    "report": 1,
-}
-"""Raise a number when the code of a kind of cell gives other results than before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One cell and how it is computed."""
-
-    cell: Cell
-    compute: Callable[[CellWriter], None]
-    ready: Callable[[], None] | None = None
-    """Called once the cell is done, now or before: makes its result available to later steps."""
-    optional: bool = False
-    """A failure is recorded and the run goes on."""
-    needs: tuple[str, ...] = ()
-    """Cells without which this one cannot be computed."""
-    uses: tuple[str, ...] = ()
-    """Cells that it takes in where they succeeded, so that it is computed again after they are."""
-
-
-class _Builder:
-    """Collects the steps; knows the keys of those that were added."""
-
-    def __init__(self, bench: Workbench) -> None:
-        self.bench = bench
-        self.steps: list[Step] = []
-        self.keys: dict[str, str] = {}
-        self.base = {"model": model_digest(bench.config.model), "numerics": bench.numerics()}
-
-    def add(
-        self,
-        name: str,
-        compute: Callable[[CellWriter], None],
-        *,
-        needs: tuple[str, ...] = (),
-        uses: tuple[str, ...] = (),
-        ready: Callable[[], None] | None = None,
-        optional: bool = False,
-        **ingredients: Any,
-    ) -> None:
-        inputs = {f"from {need}": self.keys[need] for need in (*needs, *uses)}
-        version = VERSIONS[name.split("/")[0]]
-        cell = Cell(
-            name=name, ingredients={**self.base, "version": version, **inputs, **ingredients}
-        )
-        self.keys[name] = cell.key
-        self.steps.append(
-            Step(cell=cell, compute=compute, ready=ready, optional=optional, needs=needs, uses=uses)
-        )
+from restor_interp.store import digest
 
 
 def steps(bench: Workbench) -> list[Step]:
     """Every step of the run, in the order of work."""
     config = bench.config
-    build = _Builder(bench)
+    build = Builder(bench)
     add = build.add
 
     data = config.data.model_dump(mode="json")
@@ -180,6 +124,10 @@ def steps(bench: Workbench) -> list[Step]:
             optional=True,
             definition=definition.source_hash,
         )
+
+    texts.add_steps(build, sources)
+    judging.add_steps(build, tuple(states))
+    robustness.add_steps(build, states, sources)
 
     measured = tuple(
         step.cell.name
