@@ -38,6 +38,11 @@ class Relation:
     """Name of the pool that false, random and candidate objects are drawn from."""
     statements: tuple[str, ...] = ()
     """Templates with `{entity}` and `{object}`, each one sentence with its full stop."""
+    rephrasings: tuple[str, ...] = ()
+    """The question in other words: templates like `question`."""
+    reverse: str | None = None
+    """Template with `{object}` that asks for the entity. None where an object may belong to many
+    entities, in this set or outside of it: such a question has no one right answer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,42 +1,20 @@
-"""Fact -> Prompt: the few-shot examples, the question, and where the subject stands.
+"""Few-shot contexts: which examples stand before a question.
 
-Two styles of few-shot context. `paper` is RESTOR's own, character for character, which holds the
-answer for 244 of its 1,051 facts. `sound` shows no entity of the experiment, and neither the true
-nor the false object of the fact that is asked.
+Two styles. `paper` is RESTOR's own, character for character, which holds the answer for 244 of its
+1,051 facts. `sound` shows no entity of the experiment, and neither the true nor the false object of
+the fact that is asked.
 """
 
 import random
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 
 from restor_interp.corpus import names_none, names_overlap, names_within
 from restor_interp.errors import PromptError, unknown_name
 from restor_interp.facts import Example, Fact, FactSet
+from restor_interp.prompts.prompt import Prompt, prompt_about
+from restor_interp.prompts.templates import rephrased, template_name
 
 STYLES = ("sound", "paper")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """A text that the model is to continue, and what it asks about.
-
-    `text = prefix + question`: the prefix (few-shot lines, each with its line break) is equal
-    for many prompts, so that engines run it once. The answer follows after one space.
-    """
-
-    prefix: str
-    question: str
-    subject: str | None = None
-    subject_span: tuple[int, int] | None = None
-    """Characters [start, end) of the subject in `text`."""
-    fact_id: str = ""
-    context_id: int = 0
-    template: str = "question"
-
-    @property
-    def text(self) -> str:
-        return self.prefix + self.question
 
 
 def build_prompts(
@@ -49,6 +27,7 @@ def build_prompts(
     avoid_entities: frozenset[str],
     avoid_objects: Mapping[str, str],
     seed: int,
+    template: int = 0,
 ) -> list[Prompt]:
     """One prompt per fact of `only` and context, fact by fact.
 
@@ -63,8 +42,12 @@ def build_prompts(
         shots: examples wanted; fewer where the set has fewer.
         avoid_entities: entities that no example of a `sound` context is about or names.
         avoid_objects: fact id -> false object that must not be an example's answer.
+        template: wording of the question (0: the fact's own; 1, …: its relation's rephrasings). The
+            examples are the same ones, in the same words as the question: a change of the answer
+            is then one of wording, and not of a break between examples and question.
 
-    Raises `PromptError` where no example is left, or a question does not hold its entity.
+    Raises `PromptError` where no example is left, or a question does not hold its entity, and
+    `ConfigError` for a template that a relation does not have.
     """
     if style not in STYLES:
         raise unknown_name("prompt style", style, STYLES)
@@ -73,20 +56,19 @@ def build_prompts(
             f"shots is at least 1, found {shots}: without examples a subject at the "
             "start of its question stands at token 0"
         )
-    if style == "paper":
-        return [
-            _prompt(fact, _paper_prefix(facts, fact, context_id, shots), context_id)
-            for fact in only
-            for context_id in context_ids
-        ]
-    contexts = _Contexts(facts, shots=shots, avoid_entities=avoid_entities, seed=seed)
-    return [
-        _prompt(
-            fact, contexts.prefix(fact, context_id, avoid_objects.get(fact.fact_id)), context_id
-        )
-        for fact in only
-        for context_id in context_ids
-    ]
+    contexts = Contexts(facts, shots=shots, avoid_entities=avoid_entities, seed=seed)
+    prompts = []
+    for fact in only:
+        question = rephrased(facts, fact, template)
+        for context_id in context_ids:
+            if style == "paper":
+                prefix = _paper_prefix(facts, fact, context_id, shots, template)
+            else:
+                foil = avoid_objects.get(fact.fact_id)
+                prefix = contexts.prefix(fact, context_id, foil, template)
+            name = template_name(template)
+            prompts.append(prompt_about(fact, question, prefix, context_id, template=name))
+    return prompts
 
 
 def build_prompt(
@@ -99,6 +81,7 @@ def build_prompt(
     seed: int = 0,
     avoid_entities: frozenset[str] = frozenset(),
     avoid_object: str | None = None,
+    template: int = 0,
 ) -> Prompt:
     """The prompt for one fact; equal to the one that `build_prompts` gives."""
     (prompt,) = build_prompts(
@@ -110,36 +93,22 @@ def build_prompt(
         avoid_entities=avoid_entities,
         avoid_objects={} if avoid_object is None else {fact.fact_id: avoid_object},
         seed=seed,
+        template=template,
     )
     return prompt
 
 
-def _line(question: str, answer: str) -> str:
-    return f"{question} {answer}\n"
-
-
-def _prompt(fact: Fact, prefix: str, context_id: int) -> Prompt:
-    found = re.search(rf"(?<!\w){re.escape(fact.entity)}(?!\w)", fact.question)
-    if found is None:
-        raise PromptError(
-            f"the question of {fact.fact_id} does not hold its entity {fact.entity!r}: "
-            f"{fact.question!r}; a question names its entity as it is spelled in the facts"
-        )
-    start = len(prefix) + found.start()
-    return Prompt(
-        prefix=prefix,
-        question=fact.question,
-        subject=fact.entity,
-        subject_span=(start, start + len(fact.entity)),
-        fact_id=fact.fact_id,
-        context_id=context_id,
-    )
+def _lines(facts: FactSet, relation: str, shown: Sequence[Example], template: int) -> str:
+    """Answered questions, one a line, in the words of a template."""
+    questions = [rephrased(facts, example, template, relation=relation) for example in shown]
+    pairs = zip(questions, shown, strict=True)
+    return "".join(f"{question} {example.answer}\n" for question, example in pairs)
 
 
 # ---- RESTOR's own contexts
 
 
-def _paper_prefix(facts: FactSet, fact: Fact, context_id: int, shots: int) -> str:
+def _paper_prefix(facts: FactSet, fact: Fact, context_id: int, shots: int, template: int) -> str:
     """The first stored examples of the relation that are not about the asked entity."""
     if context_id != 0:
         raise PromptError(
@@ -153,13 +122,13 @@ def _paper_prefix(facts: FactSet, fact: Fact, context_id: int, shots: int) -> st
             f"{facts.name!r} came with no few-shot examples for {fact.relation}, which style "
             "'paper' needs; use style 'sound', or load RESTOR's facts.json"
         )
-    return "".join(_line(example.question, example.answer) for example in shown)
+    return _lines(facts, fact.relation, shown, template)
 
 
 # ---- sound contexts
 
 
-class _Contexts:
+class Contexts:
     """Few-shot examples by relation and context, chosen once and shared by all facts they suit."""
 
     def __init__(
@@ -172,7 +141,8 @@ class _Contexts:
         self._examples: dict[str, list[Example]] = {}
         self._orders: dict[tuple[str, int], tuple[list[Example], list[Example]]] = {}
 
-    def prefix(self, fact: Fact, context_id: int, avoid_object: str | None) -> str:
+    def prefix(self, fact: Fact, context_id: int, avoid_object: str | None, template: int) -> str:
+        """The example lines before a fact's question. Raises `PromptError` where none is left."""
         default, rest = self._order(fact.relation, context_id)
         forbidden = list(self.facts.accepted(fact))
         if avoid_object is not None:
@@ -189,7 +159,7 @@ class _Contexts:
                 "true and false objects; use fewer entities, style 'paper', or leave the relation "
                 "out"
             )
-        return "".join(_line(example.question, example.answer) for example in shown)
+        return _lines(self.facts, fact.relation, shown, template)
 
     def _examples_of(self, relation: str) -> list[Example]:
         """Every example of a relation that names no avoided entity, each question once."""
@@ -254,67 +224,3 @@ def _distinct_first(shown: list[Example], spare: Sequence[Example], number: int)
         if len(shown) < number and example not in shown:
             shown.append(example)
     return shown
-
-
-# ---- other names in the subject's place
-
-
-def substitutes(
-    facts: FactSet,
-    entity: str,
-    *,
-    number: int,
-    length: Callable[[str], int],
-    exclude: frozenset[str] = frozenset(),
-    seed: int,
-) -> tuple[str, ...]:
-    """Up to `number` other entities of the same kind whose names have the same length.
-
-    Drawn by `seed` and `entity`; fewer, or none, where the set has fewer. Names that hold the
-    entity's name, are held by it or share a capitalised word with it are left out: half a name
-    can bring the answer back (on `bios` for 56 of 240 facts, against 9 of 240 without).
-
-    Args:
-        length: tokens of a name as it stands in the question.
-        exclude: entities that must not step in.
-    """
-    if entity not in facts.entities:
-        raise unknown_name(f"entity in {facts.name!r}", entity, facts.entities)
-    asked = facts.entities[entity]
-    own_names, own_length = (entity, *asked.aliases), length(entity)
-    fitting = [
-        other.name
-        for other in facts.entities.values()
-        if other.kind == asked.kind
-        and other.name not in exclude
-        and not any(names_overlap(other.name, name) for name in own_names)
-        and not _name_words(own_names) & _name_words((other.name, *other.aliases))
-        and length(other.name) == own_length
-    ]
-    rng = random.Random(f"substitutes/{seed}/{entity}")
-    return tuple(rng.sample(sorted(fitting), min(number, len(fitting))))
-
-
-def _name_words(names: Iterable[str]) -> set[str]:
-    """The capitalised words of names, articles left out."""
-    words = {word for name in names for word in re.findall(r"\w+", name) if word[0].isupper()}
-    return words - {"The", "A", "An"}
-
-
-def with_substitute(prompt: Prompt, name: str) -> Prompt:
-    """The same prompt asking about another name; examples, fact id and context stay.
-
-    Raises `PromptError` where the prompt has no subject, or not in its question.
-    """
-    if prompt.subject_span is None or prompt.subject_span[0] < len(prompt.prefix):
-        raise PromptError(
-            f"which words of the question {prompt.question!r} are the subject? A substitute "
-            "needs a Prompt whose subject_span lies in its question"
-        )
-    start, end = (place - len(prompt.prefix) for place in prompt.subject_span)
-    return replace(
-        prompt,
-        question=prompt.question[:start] + name + prompt.question[end:],
-        subject=name,
-        subject_span=(prompt.subject_span[0], prompt.subject_span[0] + len(name)),
-    )
