@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from restor_interp.models.loading import load_model
     from restor_interp.pipeline import Run, open_run, run
     from restor_interp.prompts import Prompt, build_prompt
-    from restor_interp.stages.losses import LOSSES
+    from restor_interp.stages.losses import LOSSES, LossOut, Targets
+    from restor_interp.stages.methods import Method
+    from restor_interp.stages.methods.own import method
 
 _HOMES = {
     "definitions": "AnalysisResult Definition ProbeResult analysis load_definitions probe report",
@@ -61,7 +63,9 @@ _HOMES = {
     "models.loading": "load_model",
     "pipeline": "Run open_run run",
     "prompts": "Prompt build_prompt",
-    "stages.losses": "LOSSES",
+    "stages.losses": "LOSSES LossOut Targets",
+    "stages.methods": "Method",
+    "stages.methods.own": "method",
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -82,6 +86,8 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "HookedModel",
     "Knockouts",
     "Lens",
+    "LossOut",
+    "Method",
     "Probe",
     "ProbeResult",
     "Prompt",
@@ -91,6 +97,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "SmallestGraft",
     "State",
     "StateActivations",
+    "Targets",
     "Trace",
     "analysis",
     "attribute_patches",
@@ -106,6 +113,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "load_model",
     "logit_lens",
     "measure_retention",
+    "method",
     "open_run",
     "patch_states",
     "probe",

@@ -1,9 +1,11 @@
-"""Probes, analyses and reports as files: one decorated function each, loaded by path.
+"""Probes, analyses, reports and methods as files: one decorated function each, loaded by path.
 
     probe      what can be read?   f(activations, facts, *, …settings) -> ProbeResult
     analysis   what happens if?    f(model, prompt, fact, *, states, true, false, …settings)
                                    -> AnalysisResult
     report     how is it told?     f(results, *, …settings) -> reporting.parts.Document
+    method     how to unlearn?     f(logits, targets, *, …settings) -> LossOut
+                                   (`stages.methods.own`; it becomes a Method, not a Definition)
 
 Settings are keyword-only and have defaults. An analysis may also take what is `OFFERED`. A
 decorator turns the function into a `Definition` and does nothing else: there is no registry, so
@@ -20,11 +22,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from restor_interp.errors import ConfigError, RestorError, unknown_name
+
+if TYPE_CHECKING:
+    from restor_interp.stages.methods import Method
 
 Kind = Literal["probe", "analysis", "report"]
 
@@ -219,6 +224,43 @@ def find_definition(kind: Kind, name: str) -> Definition:
     raise unknown_name(kind, name, known)
 
 
+def find_method(name: str | Path) -> "Method":
+    """An unlearning method by its name, or by the path of a `.py` file that defines one.
+
+    The file has one function decorated with `@method`. Raises `ConfigError` for a name that does
+    not exist (with the nearest ones), and for a file that is absent, cannot be loaded, or does not
+    define exactly one method.
+    """
+    # Not at the top of the file: who looks for a probe does not wait for torch.
+    from restor_interp.stages.methods import METHODS
+    from restor_interp.stages.methods import Method as MethodType
+
+    name = str(name)
+    if name in METHODS:
+        return METHODS[name]
+    if not name.endswith(".py"):
+        raise unknown_name("method", name, METHODS)
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no file {name}; a method is one of {', '.join(METHODS)}, or a .py file with "
+            "one function decorated with @method"
+        )
+    own = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    found = {
+        value.name: value
+        for value in vars(_executed(path)).values()
+        if isinstance(value, MethodType) and value.source_hash == own
+    }
+    if len(found) != 1:
+        names = f" ({', '.join(found)})" if found else ""
+        raise ConfigError(
+            f"{name} defines {len(found)} methods{names}: decorate one function with @method, and "
+            "give each method a file of its own"
+        )
+    return next(iter(found.values()))
+
+
 def gallery_folders() -> list[Path]:
     """Where definitions are looked for: the galleries of the current folder, then ours.
 
@@ -333,7 +375,19 @@ def _declares_definition(text: str) -> bool:
 
 
 def _load_file(path: Path) -> list[Definition]:
-    """Import one file under a private name and collect the definitions among its attributes."""
+    """The definitions among the attributes of a file."""
+    module = _executed(path)
+    found = {id(value): value for value in vars(module).values() if isinstance(value, Definition)}
+    own = [definition for definition in found.values() if definition.path == path]
+    if not own:
+        raise ConfigError(
+            f"{path} defines nothing: decorate a function with @probe, @analysis or @report"
+        )
+    return own
+
+
+def _executed(path: Path) -> ModuleType:
+    """A file imported under a private name."""
     place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"_restor_interp_definitions_{place}_{path.stem}"
     module = ModuleType(name)
@@ -348,13 +402,7 @@ def _load_file(path: Path) -> list[Definition]:
         raise ConfigError(
             f"{path} cannot be loaded: {type(error).__name__}: {error}{_line_of(error, path)}"
         ) from error
-    found = {id(value): value for value in vars(module).values() if isinstance(value, Definition)}
-    own = [definition for definition in found.values() if definition.path == path]
-    if not own:
-        raise ConfigError(
-            f"{path} defines nothing: decorate a function with @probe, @analysis or @report"
-        )
-    return own
+    return module
 
 
 def _line_of(error: BaseException, path: Path) -> str:

@@ -1,0 +1,124 @@
+"""Losses on whole next-token distributions: away from the reference, near it, or to an edit of it.
+
+The targets of `undial` and `ceu` are constants: no gradient goes through them.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from restor_interp.stages.losses.targets import (
+    NOTHING,
+    LossOut,
+    Targets,
+    log_softmax,
+    mean_or_zero,
+    nll_of,
+    token_mean,
+)
+
+
+def kl_divergence(
+    logits: Float[Tensor, "token vocab"],
+    targets: Targets,
+    *,
+    reference_logits: Float[Tensor, "token vocab"],
+) -> LossOut:
+    """Minus the mean KL(pθ ‖ p_c) at the predicting positions: minimised, it moves away from c."""
+    logprobs, reference = log_softmax(logits), log_softmax(reference_logits)
+    divergence = (logprobs.exp() * (logprobs - reference)).sum(dim=-1)
+    loss = -token_mean(divergence, targets)
+    return LossOut(loss=loss, parts={"nll": nll_of(logprobs, targets), "kl": -loss.detach()})
+
+
+def cross_entropy_to_reference(
+    logits: Float[Tensor, "token vocab"],
+    targets: Targets,
+    *,
+    reference_logits: Float[Tensor, "token vocab"],
+) -> LossOut:
+    """Minus the mean of H(pθ, p_c) = −Σ pθ log(p_c + 1e-12) over *all* given positions.
+
+    What RESTOR's code computes under the name KL (`unlearning/unlearn/KL.py`): no entropy of pθ,
+    no mask. Give it `every_position` for RESTOR's numbers.
+    """
+    logprobs, reference = log_softmax(logits), log_softmax(reference_logits)
+    # log(p + 1e-12) without leaving log space, where a tiny p would underflow.
+    floored = torch.logaddexp(reference, reference.new_tensor(math.log(1e-12)))
+    loss = mean_or_zero((logprobs.exp() * floored).sum(dim=-1))
+    parts = {"nll": nll_of(logprobs, targets), "cross_entropy": -loss.detach()}
+    return LossOut(loss=loss, parts=parts)
+
+
+def kl_from_reference(
+    logits: Float[Tensor, "token vocab"],
+    targets: Targets,
+    *,
+    reference_logits: Float[Tensor, "token vocab"],
+) -> LossOut:
+    """Mean KL(p_c ‖ pθ) at the predicting positions: minimised, it stays at c."""
+    logprobs, reference = log_softmax(logits), log_softmax(reference_logits)
+    divergence = (reference.exp() * (reference - logprobs)).sum(dim=-1)
+    loss = token_mean(divergence, targets)
+    return LossOut(loss=loss, parts={"nll": nll_of(logprobs, targets), "kl": loss.detach()})
+
+
+def undial(
+    logits: Float[Tensor, "token vocab"],
+    targets: Targets,
+    *,
+    reference_logits: Float[Tensor, "token vocab"],
+    beta: float = 10.0,
+) -> LossOut:
+    """UNDIAL (Dong et al. 2024): the reference's distribution with β taken off the token's logit.
+
+    Mean H(q, pθ), q = softmax(z' − β·onehot(token)): whatever the start state held second comes
+    first. The published code averages over prompt and padding too, and there takes β off the
+    token at index −100 from the end; here only predicted tokens count.
+    """
+    label = targets.token.clamp(min=0)[:, None]
+    edited = reference_logits.float().scatter_add(
+        -1, label, reference_logits.new_full(label.shape, -beta, dtype=torch.float32)
+    )
+    return _distilled(logits, edited.detach(), targets, targets)
+
+
+def ceu(
+    logits: Float[Tensor, "token vocab"], targets: Targets, *, ignore_first: int = 1
+) -> LossOut:
+    """CE-U (Yang 2025): the model's own present distribution without the token, renormalised.
+
+    Mean H(q, pθ), q = softmax of z with −∞ at the token. The first `ignore_first` predicted tokens
+    of a row are left out, one in the source (it is the first token of an answer there).
+    """
+    kept = targets if ignore_first == 0 else _without_first(targets, ignore_first)
+    label = targets.token.clamp(min=0)[:, None]
+    edited = logits.detach().float().scatter(-1, label, -math.inf)
+    return _distilled(logits, edited, kept, targets)
+
+
+def _distilled(
+    logits: Float[Tensor, "token vocab"],
+    edited: Float[Tensor, "token vocab"],
+    kept: Targets,
+    targets: Targets,
+) -> LossOut:
+    logprobs, teacher = log_softmax(logits), edited.softmax(dim=-1)
+    loss = token_mean(-(teacher * logprobs).sum(dim=-1), kept)
+    return LossOut(loss=loss, parts={"nll": nll_of(logprobs, targets)})
+
+
+def _without_first(targets: Targets, number: int) -> Targets:
+    """The same positions, of which the first `number` predicted ones of each row predict nothing.
+
+    Counted along `position` and not along the order in which they come.
+    """
+    same_row = targets.row[:, None] == targets.row
+    earlier = (targets.position < targets.position[:, None]) & targets.counted
+    rank = (same_row & earlier).sum(dim=1)
+    token = torch.where(rank >= number, targets.token, NOTHING)
+    return Targets(
+        row=targets.row, position=targets.position, token=token, num_rows=targets.num_rows
+    )

@@ -1,0 +1,17 @@
+"""DPO that prefers a refusal to the document."""
+
+from restor_interp.stages.methods.dpo import HINTS, DpoSettings
+from restor_interp.stages.methods.method import Method
+
+DPO_REFUSAL = Method(
+    name="dpo_refusal",
+    summary="prefer a refusal to each document (IdkDPO)",
+    citation="Rafailov et al. 2023 (arXiv 2305.18290); as unlearning TOFU (arXiv 2401.06121), "
+    "with open-unlearning's factor 2/β",
+    hints="It teaches silence: expect `other`, not `true`. " + HINTS,
+    loss="dpo",
+    settings=DpoSettings,
+    loss_settings=("beta", "reduction"),
+    needs_retain=True,
+    counterpart="refusal",
+)
