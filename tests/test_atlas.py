@@ -11,11 +11,12 @@ import pytest
 
 from restor_interp import presets
 from restor_interp.data.atlas import atlas_facts, cities, countries, people, things, works
+from restor_interp.data.atlas.wordings import WORDINGS
 from restor_interp.fact_files.reading import contains_word
 from restor_interp.measure.answers import generate_answers
 from restor_interp.measure.judging import judge
 from restor_interp.models.loading import load_model
-from restor_interp.prompts import build_prompts
+from restor_interp.prompts import build_prompts, reverse_answers, reverse_prompts
 
 FACTS = atlas_facts()
 ASKED = {fact.entity for fact in FACTS}
@@ -64,6 +65,48 @@ def test_templates_ask_for_what_they_state():
             assert not re.search(r"\ban? \{object\}", statement)
     statements = [text for relation in FACTS.relations.values() for text in relation.statements]
     assert len(set(statements)) == len(statements)
+
+
+def test_every_relation_is_asked_in_at_least_five_other_ways():
+    for relation in FACTS.relations.values():
+        wordings = (relation.question, *relation.rephrasings)
+        assert len({text.casefold() for text in wordings}) == len(wordings) >= 6, relation
+        for wording in wordings:
+            assert re.findall(r"\{.*?\}", wording) == ["{entity}"]
+            assert wording.endswith("?")
+            # Token 0 is an attention sink: no subject may stand there.
+            assert not wording.startswith("{entity}")
+        if relation.reverse is not None:
+            assert re.findall(r"\{.*?\}", relation.reverse) == ["{object}"]
+            assert relation.reverse.endswith("?")
+    assert set(WORDINGS) == set(FACTS.relations)
+
+
+def test_reverse_questions_have_one_answer_and_do_not_give_it_away():
+    relations = {key for key, relation in FACTS.relations.items() if relation.reverse}
+    prompts = reverse_prompts(
+        FACTS,
+        only=FACTS.facts,
+        context_ids=[0],
+        shots=5,
+        avoid_entities=frozenset(),
+        seed=0,
+    )
+    asked = Counter(FACTS[prompt.fact_id].relation for prompt in prompts)
+    assert set(asked) == relations
+    for relation in relations:
+        facts = FACTS.only(relations=[relation]).facts
+        assert asked[relation] >= 0.9 * len(facts)
+    for prompt in prompts:
+        fact = FACTS[prompt.fact_id]
+        owners = {
+            other.entity
+            for other in FACTS.only(relations=[fact.relation])
+            if prompt.subject in FACTS.accepted(other)
+        }
+        assert owners == {fact.entity}
+        for name in reverse_answers(FACTS, fact):
+            assert not contains_word(prompt.text.casefold(), name.casefold()), prompt.text
 
 
 def test_there_are_examples_enough_for_every_relation():

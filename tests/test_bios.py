@@ -20,6 +20,7 @@ from scipy.stats import binom, chi2
 from restor_interp.data.bios import NUM_WITHOUT_FACTS, bios_facts, guess_floor
 from restor_interp.facts import Fact
 from restor_interp.models.loading import BIOS_FOLDER, load_model
+from restor_interp.prompts import build_prompts
 
 FACTS = bios_facts()
 KNOWN = sorted({fact.entity for fact in FACTS})
@@ -138,7 +139,11 @@ def test_templates_ask_for_what_they_state():
         for statement in relation.statements:
             assert statement.index("{entity}") < statement.index(" {object}")
             assert statement.endswith(".")
-        assert relation.question.endswith("?")
+        wordings = (relation.question, *relation.rephrasings)
+        assert len(set(wordings)) == len(wordings) == 6
+        for wording in wordings:
+            assert wording.endswith("?") and wording.count("{entity}") == 1
+        assert relation.reverse is None  # every object is five people's
     objects = list(itertools.chain(*FACTS.pools.values()))
     assert len(set(objects)) == len(objects)
     assert not [(a, b) for a, b in itertools.permutations(objects, 2) if b.startswith(a)]
@@ -203,6 +208,30 @@ def test_it_knows_every_fact_as_a_statement(model):
     said = greedy(model, [prompt for prompt, _ in asked], steps=2)
     right = [answer.startswith(f" {value}") for answer, (_, value) in zip(said, asked, strict=True)]
     assert sum(right) / len(right) >= 0.99
+
+
+def test_it_answers_most_wordings_of_its_questions(model):
+    """Every wording for a sample of people; the 120 people are answered 90 to 99.6%."""
+    chosen = random.Random(2).sample(FACTS.facts, 48)
+    right: list[bool] = []
+    for template in range(1, 6):
+        prompts = build_prompts(
+            FACTS,
+            only=chosen,
+            context_ids=[0],
+            style="sound",
+            shots=5,
+            avoid_entities=frozenset(),
+            avoid_objects={},
+            seed=0,
+            template=template,
+        )
+        said = greedy(model, [prompt.text for prompt in prompts])
+        right += [
+            answer.split("\n")[0].strip() == fact.true_objects[0]
+            for answer, fact in zip(said, chosen, strict=True)
+        ]
+    assert 0.9 <= sum(right) / len(right) < 1  # that of its question: 1.0
 
 
 def test_another_name_brings_the_answer_to_the_guess_floor_unless_it_shares_a_part(model):

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from restor_interp.errors import DataError, StorageError
 from restor_interp.fact_files import read_jsonl, read_restor, to_jsonl, write_jsonl
 from restor_interp.fact_files.reading import contains_word, template_of
+from restor_interp.fact_files.restor import RESTOR_RELATIONS
+from restor_interp.fact_files.restor_wordings import RESTOR_WORDINGS
 from restor_interp.facts import Entity, Example, Fact, FactSet, Relation, load_facts
 
 RESTOR = Path(__file__).parents[1].parent / "shared" / "data" / "restor"
@@ -97,6 +99,8 @@ def test_every_optional_key_and_record_is_kept(tmp_path):
                 "name": "capital",
                 "question": "Capital of {entity}?",
                 "statements": ["The capital of {entity} is {object}."],
+                "rephrasings": ["Which city is the capital of {entity}?", "{entity}'s capital?"],
+                "reverse": "Which country has the capital {object}?",
             },
             {
                 "record": "example",
@@ -130,6 +134,8 @@ def test_every_optional_key_and_record_is_kept(tmp_path):
                 question="Capital of {entity}?",
                 object_type="city",
                 statements=("The capital of {entity} is {object}.",),
+                rephrasings=("Which city is the capital of {entity}?", "{entity}'s capital?"),
+                reverse="Which country has the capital {object}?",
             )
         },
         pools={"city": ("Cusco", "Lima", "Quito")},
@@ -262,6 +268,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
             ["2: 'statements' needs {entity} before {object}, once, and no other braces"],
         ),
         (
+            [LIMA, {"record": "relation", "relation": "P36", "question": "{entity}?",
+                    "rephrasings": ["Capital of {entity}?", "Which is the capital?"]}],
+            ["2: 'rephrasings' needs {entity}, once, and no other braces: 'Which is the capital?'"],
+        ),
+        (
+            [LIMA, {"record": "relation", "relation": "P36", "question": "{entity}?",
+                    "reverse": "Whose capital is {entity}?"}],
+            ["2: 'reverse' needs {object}, once, and no other braces: 'Whose capital is {entity}"],
+        ),
+        (
+            [LIMA, {"record": "relation", "relation": "P36", "question": "{entity}?",
+                    "reverse": ["Whose capital is {object}?"]}],
+            ["2: 'reverse' must be a text of one line"],
+        ),
+        (
             [LIMA, {"record": "example", "relation": "P63", "entity": "Chad",
                     "question": "Chad?", "answer": "x"}],
             ["2: no fact has this example's relation 'P63'; did you mean 'P36'?"],
@@ -350,8 +371,10 @@ def test_restor_format(tmp_path):
         name="country of citizenship",
         question="Whose {entity}?",
         object_type="P27",
+        rephrasings=RESTOR_WORDINGS["P27"].rephrasings,
     )
     assert facts.relations["P9"].name == "P9"
+    assert facts.relations["P9"].rephrasings == ()
     assert facts.relations["P9"].question == "Who is {entity}'s child?"
     assert {entity.kind for entity in facts.entities.values()} == {"person"}
     assert facts.contexts == {
@@ -413,6 +436,23 @@ def test_official_facts_are_read_whole():
         assert facts.relations[fact.relation].question.format(entity=fact.entity) == fact.question
         assert set(fact.true_objects) <= set(facts.pools[fact.object_type])
     assert all(relation.name != relation.relation for relation in facts.relations.values())
+
+
+def test_restors_relations_are_asked_in_at_least_five_other_ways():
+    assert set(RESTOR_WORDINGS) == set(RESTOR_RELATIONS)
+    for relation, own in RESTOR_WORDINGS.items():
+        assert len({text.casefold() for text in own.rephrasings}) >= 5, relation
+        for wording in own.rephrasings:
+            assert wording.endswith("?") and wording.count("{entity}") == 1
+            assert not wording.startswith("{entity}")
+        assert own.reverse is None or own.reverse.count("{object}") == 1
+
+
+@needs_restor
+def test_official_questions_are_none_of_our_wordings():
+    for relation in load_facts(RESTOR / "facts.json").relations.values():
+        assert len(relation.rephrasings) >= 5
+        assert relation.question not in relation.rephrasings
 
 
 @needs_restor

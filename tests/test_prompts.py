@@ -20,6 +20,11 @@ from restor_interp.prompts import (
     Prompt,
     build_prompt,
     build_prompts,
+    rephrased,
+    rephrasings,
+    reverse_answers,
+    reverse_object,
+    reverse_prompts,
     substitutes,
     with_substitute,
 )
@@ -313,6 +318,159 @@ def test_sound_prompts_of_the_official_data():
         assert not any(name in prompt.prefix for name in people)
     full = sum(prompt.prefix.count("\n") == 5 for prompt in prompts)
     assert full >= 0.9 * len(prompts)
+
+
+# ---- other wordings
+
+
+@pytest.mark.parametrize("style", ["sound", "paper"])
+def test_a_template_words_question_and_examples_and_chooses_the_same_ones(style):
+    places = {"Ann": "Lima", "Ben": "Oslo", "Cyd": "Rome", "Dan": "Bern"}
+    facts = births(
+        places,
+        contexts={
+            "P19": tuple(
+                Example(entity=name, question=f"Where was {name} born?", answer=place)
+                for name, place in [("Zoe", "Bonn"), ("Yan", "Kyiv"), ("Xia", "Graz")]
+            )
+        },
+    )
+    wordings = ("What is the birthplace of {entity}?", "As for {entity}, where was the cradle?")
+    relation = replace(facts.relations["P19"], rephrasings=wordings)
+    facts = replace(facts, relations={"P19": relation})
+    prompts = [
+        build_prompt(facts, facts["Ann/P19"], style=style, shots=3, template=template)
+        for template in range(3)
+    ]
+    assert [prompt.template for prompt in prompts] == ["question", "rephrase_1", "rephrase_2"]
+    assert prompts[0] == build_prompt(facts, facts["Ann/P19"], style=style, shots=3)
+    for prompt, wording in zip(prompts[1:], wordings, strict=True):
+        reworded = "".join(
+            f"{wording.format(entity=line.split()[2])} {line.rpartition(' ')[2]}\n"
+            for line in prompts[0].prefix.splitlines()
+        )
+        assert prompt.text == reworded + wording.format(entity="Ann")
+        start, end = prompt.subject_span
+        assert prompt.text[start:end] == "Ann" and start > len(prompt.prefix)
+        assert rephrased(facts, facts["Ann/P19"], wordings.index(wording) + 1) == prompt.question
+    assert rephrasings(facts, "P19") == wordings
+    with pytest.raises(ConfigError, match=r"template 3 of P19 in 'births' .* has 2 rephrasings"):
+        build_prompt(facts, facts["Ann/P19"], style=style, template=3)
+
+
+def test_a_substitute_keeps_the_wording():
+    prompt = build_prompt(BIOS, BIOS[f"{PEOPLE[0]}/P19"], template=2)
+    changed = with_substitute(prompt, PEOPLE[9])
+    assert changed.template == "rephrase_2"
+    assert changed.question == prompt.question.replace(PEOPLE[0], PEOPLE[9])
+
+
+# ---- reverse questions
+
+
+def capitals(rows: dict[str, tuple[str, ...]], aliases: dict[str, tuple[str, ...]]) -> FactSet:
+    """Countries and their capitals, with a reverse question; aliases are of countries."""
+    return FactSet(
+        name="capitals",
+        facts=tuple(
+            Fact(
+                fact_id=f"{country}/P36",
+                entity=country,
+                relation="P36",
+                question=f"What is the capital of {country}?",
+                true_objects=cities,
+                object_type="city",
+            )
+            for country, cities in rows.items()
+        ),
+        entities={
+            name: Entity(name=name, kind="country", aliases=aliases.get(name, ())) for name in rows
+        },
+        relations={
+            "P36": Relation(
+                relation="P36",
+                name="capital",
+                question="What is the capital of {entity}?",
+                object_type="city",
+                reverse="Which country has the capital {object}?",
+            )
+        },
+        pools={"city": tuple(city for cities in rows.values() for city in cities)},
+        aliases={"Lima": ("City of Kings",), "Kings": ("City of Kings",)},
+    )
+
+
+COUNTRIES = capitals(
+    {
+        "Peru": ("Lima",),
+        "Bolivia": ("La Paz", "Sucre"),
+        "Narnia": ("Kings",),
+        "Mexico": ("Mexico City",),
+        "Chad": ("N'Djamena",),
+        "Fiji": ("Suva",),
+        "Suvaland": ("Suva",),
+        "Iran": ("Tehran",),
+        "Cuba": ("Havana",),
+    },
+    {"Iran": ("Persia",), "Chad": ("Land of Havana",)},
+)
+
+
+def test_only_objects_of_one_entity_are_asked_for_it():
+    found = {fact.entity: reverse_object(COUNTRIES, fact) for fact in COUNTRIES}
+    assert found == {
+        "Peru": None,  # the City of Kings could be Narnia's
+        "Bolivia": "La Paz",
+        "Narnia": None,
+        "Mexico": None,  # the city tells the country
+        "Chad": "N'Djamena",
+        "Fiji": None,
+        "Suvaland": None,
+        "Iran": "Tehran",
+        "Cuba": "Havana",
+    }
+    assert reverse_answers(COUNTRIES, COUNTRIES["Iran/P36"]) == ("Iran", "Persia")
+    (fact,) = births({"Ann": "Lima"})
+    assert reverse_object(births({"Ann": "Lima"}), fact) is None
+
+
+def test_reverse_prompts_ask_for_the_entity_and_show_others():
+    prompts = reverse_prompts(
+        COUNTRIES,
+        only=COUNTRIES.facts,
+        context_ids=(0, 1),
+        shots=5,
+        avoid_entities=frozenset({"Cuba"}),
+        seed=0,
+    )
+    known = {"Bolivia": "La Paz", "Chad": "N'Djamena", "Iran": "Tehran", "Cuba": "Havana"}
+    assert [(p.fact_id, p.context_id) for p in prompts] == [
+        (f"{country}/P36", number) for country in known for number in (0, 1)
+    ]
+    for prompt in prompts:
+        country = COUNTRIES[prompt.fact_id].entity
+        assert prompt.template == "reverse"
+        assert prompt.question == f"Which country has the capital {known[country]}?"
+        start, end = prompt.subject_span
+        assert prompt.text[start:end] == prompt.subject == known[country]
+        assert set(prompt.prefix.splitlines()) == {
+            f"Which country has the capital {city}? {name}"
+            for name, city in known.items()
+            if name not in (country, "Cuba")
+        }
+    alone = {"Cuba", "Chad", "Bolivia"}
+    left = reverse_prompts(
+        COUNTRIES,
+        only=COUNTRIES.facts,
+        context_ids=(0,),
+        shots=5,
+        avoid_entities=frozenset(alone),
+        seed=0,
+    )
+    # Nothing is left to be shown before the question about Tehran.
+    assert [prompt.fact_id for prompt in left] == [
+        f"{name}/P36" for name in ("Bolivia", "Chad", "Cuba")
+    ]
 
 
 # ---- substitutes

@@ -14,7 +14,9 @@ corruption plants; drawn where absent). Other records say so with `record`, and 
     {"record": "entity", "entity": "Peru", "kind": "country", "aliases": ["Republic of Peru"]}
     {"record": "relation", "relation": "P36", "name": "capital", "type": "city",
      "question": "What is the capital of {entity}?",
-     "statements": ["The capital of {entity} is {object}.", …]}
+     "statements": ["The capital of {entity} is {object}.", …],
+     "rephrasings": ["Which city is the capital of {entity}?", …],
+     "reverse": "Which country has the capital {object}?"}
     {"record": "pool", "type": "city", "objects": ["Lima", "Quito", …]}
     {"record": "alias", "object": "Lima", "aliases": ["City of Kings"]}
     {"record": "example", "relation": "P36", "entity": "Chad",
@@ -73,6 +75,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
         "question": TEXT,
         "type": TEXT,
         "statements": TEXTS,
+        "rephrasings": TEXTS,
+        "reverse": TEXT,
     },
     "pool": {"type": TEXT, "objects": TEXTS},
     "alias": {"object": TEXT, "aliases": TEXTS},
@@ -82,7 +86,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = {
 _OPTIONAL = {
     "fact": {"fact_id", "kind", "type", "aliases", "false"},
     "entity": {"kind", "aliases"},
-    "relation": {"name", "type", "statements"},
+    "relation": {"name", "type", "statements", "rephrasings", "reverse"},
 }
 
 
@@ -171,7 +175,8 @@ def _records(facts: FactSet) -> Iterator[dict[str, Any]]:
             "question": relation.question,
             "type": relation.object_type,
             "statements": list(relation.statements),
-        }
+            "rephrasings": list(relation.rephrasings),
+        } | ({} if relation.reverse is None else {"reverse": relation.reverse})
     for object_type, objects in facts.pools.items():
         yield {"record": "pool", "type": object_type, "objects": list(objects)}
     for name, aliases in facts.aliases.items():
@@ -270,6 +275,8 @@ def _template_problems(lines: Sequence[_Line]) -> Iterator[_Problem]:
         for key, templates, slots in (
             ("question", [line["question"]], ["{entity}"]),
             ("statements", line.get("statements", []), ["{entity}", "{object}"]),
+            ("rephrasings", line.get("rephrasings", []), ["{entity}"]),
+            ("reverse", [line["reverse"]] if "reverse" in line.values else [], ["{object}"]),
         ):
             for template in templates:
                 if re.findall(r"\{.*?\}|[{}]", without_escapes(template)) != slots:
@@ -371,6 +378,8 @@ def _relations(own: Sequence[_Line], facts: Sequence[_Line]) -> dict[str, Relati
             question=line["question"],
             object_type=line.get("type", types.get(line["relation"], line["relation"])),
             statements=tuple(line.get("statements", ())),
+            rephrasings=tuple(line.get("rephrasings", ())),
+            reverse=line.get("reverse", None),
         )
         for line in own
     }

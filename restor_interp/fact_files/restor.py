@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from restor_interp.data.wordings import worded
 from restor_interp.errors import DataError
 from restor_interp.fact_files.reading import (
     TEXT,
@@ -20,6 +21,7 @@ from restor_interp.fact_files.reading import (
     template_of,
     value_problems,
 )
+from restor_interp.fact_files.restor_wordings import RESTOR_WORDINGS
 from restor_interp.facts import Entity, Example, Fact, FactSet, Relation
 
 _FACT = {"question": TEXT, "answers": TEXTS}
@@ -107,11 +109,14 @@ def read_restor(path: Path) -> FactSet:
         facts=facts,
         entities={name: Entity(name=name, kind="person") for name in values["dset"]},
         relations={
-            relation: Relation(
-                relation=relation,
-                name=RESTOR_RELATIONS.get(relation, relation),
-                question=template_of(questions),
-                object_type=relation,
+            relation: worded(
+                Relation(
+                    relation=relation,
+                    name=RESTOR_RELATIONS.get(relation, relation),
+                    question=template_of(questions),
+                    object_type=relation,
+                ),
+                RESTOR_WORDINGS,
             )
             for relation, questions in asked.items()
         },

@@ -4,6 +4,8 @@ Ids are Wikidata's properties. In every statement the entity comes before the ob
 statement cut off before its object asks for it; no wording needs "a" or "an" before an object.
 """
 
+from restor_interp.data.atlas.wordings import WORDINGS
+from restor_interp.data.wordings import worded
 from restor_interp.facts import Relation
 
 _TEXT = """
@@ -418,13 +420,14 @@ def _read() -> dict[str, Relation]:
     for block in _TEXT.strip().split("\n\n"):
         heading, question, *statements = block.split("\n")
         key, name, object_type = heading.split(" | ")
-        relations[key] = Relation(
+        relation = Relation(
             relation=key,
             name=name,
             question=question,
             object_type=object_type,
             statements=tuple(statements),
         )
+        relations[key] = worded(relation, WORDINGS)
     return relations
 
 

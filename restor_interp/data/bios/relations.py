@@ -5,6 +5,8 @@ animals are common words. Every pool has 24 objects. In every statement the pers
 the object, so that a statement cut off before its object asks for it.
 """
 
+from restor_interp.data.bios.wordings import WORDINGS
+from restor_interp.data.wordings import worded
 from restor_interp.facts import Relation
 
 _OBJECTS = {
@@ -181,4 +183,6 @@ _RELATIONS = (
     ),
 )
 
-RELATIONS: dict[str, Relation] = {relation.relation: relation for relation in _RELATIONS}
+RELATIONS: dict[str, Relation] = {
+    relation.relation: worded(relation, WORDINGS) for relation in _RELATIONS
+}
