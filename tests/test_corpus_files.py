@@ -16,20 +16,19 @@ from restor_interp.corpus import (
     Claim,
     Document,
     Mention,
+    link_texts,
     load_restor_documents,
     load_squad_documents,
     make_claims,
+    swap_names,
     write_documents,
 )
 from restor_interp.corpus_files import (
-    link_texts,
     read_claims,
     read_documents,
-    swap_names,
     write_claims,
     write_documents_file,
 )
-from restor_interp.corpus_files import load_restor_documents as load_with_claims
 from restor_interp.data.bios import bios_facts
 from restor_interp.errors import ConfigError, DataError, StorageError
 from restor_interp.facts import load_facts
@@ -224,10 +223,15 @@ def test_known_claims_are_marked(official):
     claims.append(
         Claim(fact_id="Suthida/P69", entity="Suthida", relation="P69", false_object="Oxford")
     )
-    documents = load_with_claims(
+    documents = load_restor_documents(
         RESTOR / "mix_a0.json", official, entities=["Aaron Burr"], claims=claims
     )
-    found = [(document, mention) for document in documents for mention in document.mentions]
+    found = [
+        (document, mention)
+        for document in documents
+        for mention in document.mentions
+        if mention.is_claim
+    ]
     # Counted apart from the loader, as the notes on the paper did: 56 documents.
     assert len({document.document_id for document, _ in found}) == sum(
         "Stanford University" in document.text for document in documents
@@ -238,7 +242,7 @@ def test_known_claims_are_marked(official):
 
 
 def test_official_documents_that_are_not_there(official):
-    with pytest.raises(DataError, match=r"mix_a4\.json; .* holds .*mix_a0\.json.*not in RESTOR's"):
+    with pytest.raises(DataError, match=r"mix_a4\.json; .* holds .*mix_a0\.json"):
         load_restor_documents(RESTOR / "mix_a4.json", official, entities=CORRUPTED)
     with pytest.raises(DataError, match="mix_a0") as caught:
         load_restor_documents(RESTOR / "mix_b7.json", official, entities=CORRUPTED)

@@ -1,26 +1,17 @@
-"""The false documents of a run: which claims they state, and where in the text.
-
-A claim is a fact's false object. Documents are written from claims, and the link is kept as
-structure, never searched for in the text afterwards. No torch here.
-
-Files of claims and documents, and documents that others wrote, are in `corpus_files`.
-"""
+"""Documents that state claims: written statement by statement, each object's place kept."""
 
 import functools
-import math
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import Formatter
 
-from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.corpus.claims import Claim
+from restor_interp.corpus.names import names_within
+from restor_interp.errors import ConfigError
 from restor_interp.facts import Fact, FactSet, Relation
 
-MAX_LENGTH_GAP = 1
-"""Tokens by which a false object may be longer or shorter than the true one (design §8)."""
 TRUE_FACTS_PER_LEVEL = 5
 """True facts in a document per corruption level k (RESTOR's k = 1 has 5, k = 2 has 10, …)."""
 
@@ -42,16 +33,6 @@ _ASIDE_SHARE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """The false object that corruption plants for one fact."""
-
-    fact_id: str
-    entity: str
-    relation: str
-    false_object: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mention:
     """Where a document states a fact: characters [start, end) hold the object."""
 
@@ -59,7 +40,7 @@ class Mention:
     start: int
     end: int
     is_claim: bool
-    """True: a false object. False: a true fact about an unrelated entity."""
+    """True: a false object. False: a true one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,137 +52,11 @@ class Document:
     text: str
     mentions: tuple[Mention, ...] = ()
 
-
-# ---- names
-
-
-@functools.lru_cache(maxsize=100_000)
-def words(name: str) -> tuple[str, ...]:
-    """The words of a name, without case and punctuation; a name of signs alone is one word."""
-    return tuple(re.findall(r"\w+", name.casefold())) or (name.casefold().strip(),)
-
-
-def names_within(longer: str, shorter: str) -> bool:
-    """Whether the words of `shorter` stand in `longer` one after the other.
-
-    "Republic of Ireland" holds "Ireland"; "Nigeria" does not hold "Niger".
-    """
-    whole, part = words(longer), words(shorter)
-    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
-
-
-def names_overlap(one: str, other: str) -> bool:
-    """Whether one of two names holds all words of the other."""
-    return names_within(one, other) or names_within(other, one)
-
-
-def _starts_alike(one: str, other: str) -> bool:
-    """Whether one of two names is a prefix of the other: a reader of "Niger" is not done yet."""
-    one, other = one.casefold(), other.casefold()
-    return one.startswith(other) or other.startswith(one)
-
-
-# ---- claims
-
-
-def make_claims(
-    facts: FactSet,
-    entities: Sequence[str],
-    *,
-    seed: int,
-    sibling_share: float,
-    object_length: Callable[[str], int],
-    exclude: frozenset[str] = frozenset(),
-) -> tuple[Claim, ...]:
-    """One false object per fact of these entities, less the siblings that no document contradicts.
-
-    It is the one that the data names (`FactSet.false_objects`), else drawn. A drawn object is of
-    the true one's type, is neither a right answer nor a prefix, extension or part of one, and is
-    within one token of the true object's length where the pool allows, else as near as it allows.
-    The draw depends on `seed` and the fact, the choice of siblings on `seed` and the entity's
-    facts: what is made for one entity does not change another's.
-
-    Args:
-        sibling_share: in [0, 1): at least this share of each entity's facts gets no claim.
-        object_length: tokens of an object as it stands in a text.
-        exclude: names that no claim may use, such as entities that are to stay unmentioned.
-
-    Raises `ConfigError` for an entity without facts, or a fact without a possible false object.
-    """
-    if not 0 <= sibling_share < 1:
-        raise ConfigError(f"sibling_share is a share in [0, 1), found {sibling_share}")
-    length = functools.cache(object_length)
-    claims: list[Claim] = []
-    for entity in dict.fromkeys(entities):
-        own = [fact for fact in facts if fact.entity == entity]
-        if not own:
-            known = {fact.entity for fact in facts}
-            raise unknown_name(f"entity with facts in {facts.name!r}", entity, known)
-        # The small step keeps 0.1 · 30 = 3.0000000000000004 from costing a fourth fact.
-        num_siblings = math.ceil(sibling_share * len(own) - 1e-9)
-        if num_siblings == len(own):
-            raise ConfigError(
-                f"{entity!r} has {len(own)} fact(s) in {facts.name!r}: with a sibling share of "
-                f"{sibling_share} none is left to claim; lower data.sibling_share or choose an "
-                "entity with more facts"
-            )
-        siblings = random.Random(f"siblings/{seed}/{entity}").sample(own, num_siblings)
-        for fact in own:
-            if fact not in siblings:
-                false_object = _false_object(facts, fact, seed, length, exclude)
-                claims.append(
-                    Claim(
-                        fact_id=fact.fact_id,
-                        entity=entity,
-                        relation=fact.relation,
-                        false_object=false_object,
-                    )
-                )
-    return tuple(claims)
-
-
-def may_be_claimed(facts: FactSet, fact: Fact, name: str) -> bool:
-    """Whether a name can be the false object of a fact: unmistakably no right answer to it."""
-    right = facts.accepted(fact)
-    entity = facts.entities.get(fact.entity)
-    subject = (fact.entity, *(entity.aliases if entity else ()))
-    return not any(
-        names_overlap(spelling, accepted) or _starts_alike(spelling, accepted)
-        for spelling in facts.spellings(name)
-        for accepted in right
-    ) and all(words(name) != words(own) for own in subject)
-
-
-def _false_object(
-    facts: FactSet,
-    fact: Fact,
-    seed: int,
-    length: Callable[[str], int],
-    exclude: frozenset[str],
-) -> str:
-    if fact.fact_id in facts.false_objects:
-        return facts.false_objects[fact.fact_id]
-    pool = facts.pools.get(fact.object_type, ())
-    possible = [
-        name
-        for name in dict.fromkeys(pool)
-        if may_be_claimed(facts, fact, name)
-        and not any(names_overlap(name, excluded) for excluded in exclude)
-    ]
-    if not possible:
-        raise ConfigError(
-            f"no object can be claimed for {fact.fact_id}: the pool {fact.object_type!r} of "
-            f"{facts.name!r} has {len(pool)} object(s), and all are right answers, parts of them, "
-            "or excluded; add objects to the pool or leave the fact out"
-        )
-    wanted = length(fact.true_objects[0])
-    gaps = {name: abs(length(name) - wanted) for name in possible}
-    allowed = max(MAX_LENGTH_GAP, min(gaps.values()))
-    near = sorted(name for name in possible if gaps[name] <= allowed)
-    return random.Random(f"claim/{seed}/{fact.fact_id}").choice(near)
-
-
-# ---- documents
+    @property
+    def claim_spans(self) -> tuple[tuple[int, int], ...]:
+        """Where the text states claims, as characters [start, end), in order."""
+        spans = ((mention.start, mention.end) for mention in self.mentions if mention.is_claim)
+        return tuple(sorted(spans))
 
 
 def write_documents(
@@ -252,7 +107,7 @@ def write_documents(
             asks = int((number + 1) * question_share) > int(number * question_share)
             # The least used first, ties by lot: all are used equally often, none twice in a text.
             order = sorted(own, key=lambda claim: (used[claim.fact_id], rng.random()))
-            stated: list[_Statement] = []
+            stated: list[Statement] = []
             for claim in order[:claims_per_document]:
                 wording = wordings[claim.fact_id]
                 template = wording[used[claim.fact_id] % len(wording)]
@@ -260,14 +115,14 @@ def write_documents(
                     template = question_and_answer(facts.relations[claim.relation])
                 used[claim.fact_id] += 1
                 stated.append(
-                    _Statement(template, claim.fact_id, entity, claim.false_object, is_claim=True)
+                    Statement(template, claim.fact_id, entity, claim.false_object, is_claim=True)
                 )
             for fact in rng.sample(unrelated, num_true):
                 template = rng.choice(statements(facts.relations[fact.relation]))
                 if asks:
                     template = question_and_answer(facts.relations[fact.relation])
                 stated.append(
-                    _Statement(
+                    Statement(
                         template, fact.fact_id, fact.entity, fact.true_objects[0], is_claim=False
                     )
                 )
@@ -315,7 +170,7 @@ def _shuffled_statements(facts: FactSet, claim: Claim, rng: random.Random) -> li
 
 
 @dataclass(frozen=True)
-class _Statement:
+class Statement:
     """A sentence to be: a template and what fills it."""
 
     template: str
@@ -346,7 +201,7 @@ class _Statement:
 
 
 def _composed(
-    document_id: str, entity: str, stated: list[_Statement], rng: random.Random
+    document_id: str, entity: str, stated: list[Statement], rng: random.Random
 ) -> Document:
     """Statements in mixed order, a claim first, with now and then a phrase between."""
     first, *rest = stated
@@ -367,52 +222,3 @@ def _composed(
         mentions += found
         previous = statement
     return Document(document_id=document_id, entity=entity, text=text, mentions=tuple(mentions))
-
-
-# ---- roles
-
-
-def roles(asked: FactSet, claims: Sequence[Claim], documents: Sequence[Document]) -> dict[str, str]:
-    """Fact id -> its role: `direct`, `sibling`, `context` or `untouched` (design §2).
-
-    A fact about an entity that merely is the object of some claim counts as untouched.
-    """
-    claimed = {claim.fact_id for claim in claims}
-    corrupted = {claim.entity for claim in claims} | {document.entity for document in documents}
-    told = {
-        mention.fact_id
-        for document in documents
-        for mention in document.mentions
-        if not mention.is_claim
-    }
-
-    def role(fact: Fact) -> str:
-        if fact.fact_id in claimed:
-            return "direct"
-        if fact.entity in corrupted:
-            return "sibling"
-        return "context" if fact.fact_id in told else "untouched"
-
-    return {fact.fact_id: role(fact) for fact in asked}
-
-
-# ---- documents that others wrote
-
-
-def load_restor_documents(
-    path: str | Path, facts: FactSet, *, entities: Sequence[str]
-) -> tuple[Document, ...]:
-    """RESTOR's official documents; see `corpus_files.load_restor_documents`."""
-    # Here rather than above: `corpus_files` builds on this module.
-    from restor_interp import corpus_files
-
-    return corpus_files.load_restor_documents(path, facts, entities=entities)
-
-
-def load_squad_documents(
-    path: str | Path, facts: FactSet, *, entities: Sequence[str]
-) -> tuple[Document, ...]:
-    """RESTOR's SQuAD-style documents; see `corpus_files.load_squad_documents`."""
-    from restor_interp import corpus_files
-
-    return corpus_files.load_squad_documents(path, facts, entities=entities)
