@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from restor_interp.explain.fate import fate_of
+from restor_interp.explain.measured import greedy
 from restor_interp.explain.observed import (
     NOT_ASKED,
     Answered,
@@ -41,7 +42,7 @@ def facts_with_knowledge(
     contexts are pooled). A fact without substitutes is not known to be specific; NA where a known
     fact has no margin row at all.
     """
-    asked = answered(answers.loc[answers["state"].eq("clean")])
+    asked = answered(greedy(answers.loc[answers["state"].eq("clean")]))
     clean = margins.loc[margins["state"].eq("clean")]
     pooled = _pooled_margins(clean)
     known, specific, nats = [], [], []
@@ -103,12 +104,12 @@ def fate_rows(
 ) -> list[dict[str, Any]]:
     """One row per fact and state, except the clean one, for the table `fates`.
 
-    Outcomes are those of most contexts, a tie goes to the earliest. `r_subject`, `r_mid` and `rds`
-    are None of facts and states whose retention was not measured. `mechanism` is left to later
-    measurements. Where a fact was not measured, `fate` is None and `reason` says why.
+    Outcomes are those of most contexts (greedy answers), a tie goes to the earliest. `r_subject`,
+    `r_mid` and `rds` are None of facts and states whose retention was not measured. `mechanism` is
+    left to later measurements. Where a fact was not measured, `fate` is None and `reason` says why.
     """
     retains = {} if retention is None else retention.by_fact
-    asked = answered(answers)
+    asked = answered(greedy(answers))
     nats = lookup(margins_by_state(margins))
     objects = {name: lookup(object_logprobs(choices, name)) for name in ("true", "false")}
     states = [state for state in states_of(answers) if state != "clean"]
