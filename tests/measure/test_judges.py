@@ -377,9 +377,10 @@ def test_the_second_time_nothing_is_asked(server, endpoint, tmp_path):
     cases = [case("Oslo"), case("Lima"), case("Rome")]
     server.trouble["Lima"] = [send(400, "no")]
     path = tmp_path / "new" / "folder" / "m.jsonl"
-    first = judge_answers(endpoint, cases, memory=Memory(path))
+    memory = Memory(path)
+    first = judge_answers(endpoint, cases, memory=memory)
     assert len(server.requests) == 3 and first[1].outcome is None
-    second = judge_answers(endpoint, cases, memory=Memory(path))
+    second = judge_answers(endpoint, cases, memory=memory)
     assert server.asked[3:] == ["Lima"]  # only what failed
     assert [second[0], second[2]] == [first[0], first[2]] and second[1].outcome == "other"
     judge_answers(endpoint, cases, memory=Memory(path))

@@ -186,6 +186,16 @@ def test_a_judge_that_is_gone_fails_alone(tmp_path, grader, monkeypatch):
     assert "OPENAI_API_KEY" in _work_through(todo, bench)["judge/exact/clean"]
 
 
+def test_what_a_judge_said_under_older_settings_is_not_compared(tmp_path, grader):
+    bench, todo = workbench(tmp_path, exact={"model": "exact"})
+    _work_through(todo, bench)
+    bench, todo = workbench(tmp_path, exact={"model": "another"})
+    grader.status = 503
+    assert len(_work_through(todo, bench)) == 2
+    assert bench.store.part("judge/exact/clean", "judgements") is not None
+    assert not len(bench.store.part("judge/agreement", "agreement"))
+
+
 def test_a_probe_before_the_work_tells_what_is_wrong(tmp_path, grader, monkeypatch):
     bench, todo = workbench(tmp_path, exact={"model": "exact"})
     judging.check(bench, todo)
