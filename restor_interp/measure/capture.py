@@ -22,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from restor_interp.errors import PromptError
 from restor_interp.facts import Fact
-from restor_interp.measure.lens import read_objects
+from restor_interp.measure.lens import read_logprobs
 from restor_interp.measure.objects import continuations, diverge
 from restor_interp.models.activations import (
     LOGPROBS,
@@ -360,7 +360,7 @@ def _capture_batch(
             own = on_host[site][number]
             values[site] = own[..., : row.num_tokens] if site == "pattern" else own[:, :-1]
         if row.targets:
-            values[LOGPROBS] = read_objects(model, found["resid"][number, :, -1], row.targets)[0]
+            values[LOGPROBS] = read_logprobs(model, found["resid"][number, :, -1], row.targets)
         writer.add(row.number, values)
 
 

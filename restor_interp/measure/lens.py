@@ -5,7 +5,7 @@ state that is looked at (nostalgebraist 2020, "interpreting GPT: the logit lens"
 token embeddings, layer L the model's own answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,29 +131,43 @@ def logit_lens(
     )
 
 
-def read_objects(
+def read_logprobs(
     model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
-) -> tuple[Float[np.ndarray, "... target"], Float[np.ndarray, "... target"]]:
-    """Log-probability (nats) and rank of tokens, read from residual streams.
+) -> Float[np.ndarray, "... target"]:
+    """Log-probability (nats) of tokens, read from residual streams.
 
     Through the final norm and the unembedding of the model's current state.
     """
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    rows = max(1, BYTES_OF_LOGITS // (4 * model.vocab_size))
-    wanted = torch.tensor(targets, device=hidden.device)
+    found = [logprobs for logprobs, _ in _unembedded(model, hidden, targets)]
+    return torch.cat(found).reshape(*hidden.shape[:-1], len(targets)).cpu().numpy()
+
+
+def read_objects(
+    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
+) -> tuple[Float[np.ndarray, "... target"], Float[np.ndarray, "... target"]]:
+    """The same, and the rank of each token: 1 is the likeliest."""
     logprobs, ranks = [], []
-    with torch.no_grad():
-        for part in flat.split(rows):
-            logits = model.project(part.to(model.dtype)).float()
-            own = logits[:, wanted]
-            logprobs.append(own - logits.logsumexp(-1, keepdim=True))
-            above = [(logits > own[:, [index]]).sum(-1) for index in range(len(targets))]
-            ranks.append(1 + torch.stack(above, dim=-1))
+    for own, logits in _unembedded(model, hidden, targets):
+        chosen = logits[:, list(targets)]
+        above = [(logits > chosen[:, [index]]).sum(-1) for index in range(len(targets))]
+        logprobs.append(own)
+        ranks.append(1 + torch.stack(above, dim=-1))
     shape = (*hidden.shape[:-1], len(targets))
     return (
         torch.cat(logprobs).reshape(shape).cpu().numpy(),
         torch.cat(ranks).reshape(shape).cpu().numpy().astype(float),
     )
+
+
+@torch.no_grad()
+def _unembedded(
+    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
+) -> Iterator[tuple[Float[Tensor, "row target"], Float[Tensor, "row vocab"]]]:
+    """The targets' log-probabilities and all logits, of as many rows at a time as fit."""
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    for part in flat.split(max(1, BYTES_OF_LOGITS // (4 * model.vocab_size))):
+        logits = model.project(part.to(model.dtype)).float()
+        yield logits[:, list(targets)] - logits.logsumexp(-1, keepdim=True), logits
 
 
 @dataclass(frozen=True, kw_only=True)
