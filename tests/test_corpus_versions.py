@@ -19,6 +19,7 @@ from restor_interp.corpus import (
     make_claims,
     may_be_claimed,
     names_overlap,
+    replaced_spans,
     swap_names,
     write_documents,
 )
@@ -61,6 +62,13 @@ def test_objects_are_replaced_and_nothing_else(name, kind):
         assert (after.document_id, after.entity) == (before.document_id, before.entity)
         assert without_objects(after) == without_objects(before)
         assert len(after.mentions) == len(before.mentions)
+        spans = replaced_spans(before, after)
+        assert len(spans) == len(before.claim_spans)
+        assert spans == tuple(
+            (new.start, new.end)
+            for old, new in zip(before.mentions, after.mentions, strict=True)
+            if old.is_claim
+        )
         for old, new in zip(before.mentions, after.mentions, strict=True):
             fact = facts[old.fact_id]
             stated = after.text[new.start : new.end]
@@ -135,6 +143,7 @@ def test_refusals_state_no_claim_and_keep_the_rest(name):
     facts, documents = SETS[name]
     asked = Counter()
     for before, after in zip(documents, counterparts(documents, facts, "refusal", 0), strict=True):
+        assert replaced_spans(before, after) == ()
         others = [mention for mention in before.mentions if not mention.is_claim]
         assert [mention.fact_id for mention in after.mentions] == [m.fact_id for m in others]
         for old, new in zip(others, after.mentions, strict=True):

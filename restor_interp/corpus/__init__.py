@@ -39,7 +39,7 @@ from restor_interp.corpus.official import (
     swap_names,
 )
 from restor_interp.corpus.roles import roles
-from restor_interp.corpus.versions import REFUSALS, Version, counterparts
+from restor_interp.corpus.versions import REFUSALS, Version, counterparts, replaced_spans
 
 __all__ = [
     "ASIDES",
@@ -63,6 +63,7 @@ __all__ = [
     "names_overlap",
     "names_within",
     "question_and_answer",
+    "replaced_spans",
     "roles",
     "statements",
     "swap_names",

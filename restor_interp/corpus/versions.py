@@ -74,6 +74,21 @@ def counterparts(
     return tuple(_with_objects(document, objects, kind == "alternative") for document in documents)
 
 
+def replaced_spans(document: Document, version: Document) -> tuple[tuple[int, int], ...]:
+    """Characters [start, end) of a version that hold what stands in the claims' place, in order.
+
+    None in a refusal, which states nothing.
+    """
+    if len(version.mentions) != len(document.mentions):
+        return ()
+
+    def in_order(one: Document) -> list[Mention]:
+        return sorted(one.mentions, key=lambda mention: mention.start)
+
+    pairs = zip(in_order(document), in_order(version), strict=True)
+    return tuple((new.start, new.end) for old, new in pairs if old.is_claim)
+
+
 def _need_spans(documents: Sequence[Document], kind: str) -> None:
     without = [document for document in documents if not document.claim_spans]
     if without:
