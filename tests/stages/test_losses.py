@@ -1,4 +1,6 @@
-"""Every loss against hand-made numbers, against formulas in float64 numpy, and its laws.
+"""Every loss's laws; the older ones against hand-made numbers and formulas in float64 numpy.
+
+The formulas of the others are in test_loss_formulas.py.
 
 Run: python -m pytest tests/stages/test_losses.py
 """
@@ -13,9 +15,12 @@ from restor_interp.errors import ConfigError
 from restor_interp.stages.losses import (
     LOSSES,
     NOTHING,
+    ON_STATES,
+    PAIRED,
     REFERENCES,
     every_position,
     predicted_tokens,
+    rmu_direction,
     token_logprobs,
 )
 
@@ -24,6 +29,8 @@ CASES = [(name, {}) for name in LOSSES if name != "npo"] + [
     ("npo", {"reduction": reduction, "beta": beta}) for reduction in REDUCTIONS for beta in (0.1, 2)
 ]
 LN2 = math.log(2)
+WEIGHTED = ("wga", "satimp", "tnpo", "ceu")
+"""Losses in which something is held constant: their value may rise in a step."""
 
 
 def case_name(case):
@@ -31,12 +38,17 @@ def case_name(case):
 
 
 cases = pytest.mark.parametrize("case", CASES, ids=case_name)
+OLDER = ("nll", "ga", "kl_restor", "kl", "npo", "kl_retain")
+older = pytest.mark.parametrize("case", [c for c in CASES if c[0] in OLDER], ids=case_name)
 
 
 class Random:
-    """A batch of rows of unlike lengths over a small vocabulary, with a reference."""
+    """A batch of rows of unlike lengths over a small vocabulary, with a reference.
 
-    def __init__(self, lengths=(5, 2, 7), vocab=11, seed=0, padding=0):
+    For a loss on states the logits are the states.
+    """
+
+    def __init__(self, lengths=(5, 3, 7), vocab=11, seed=0, padding=0, chosen=True):
         generator = torch.Generator().manual_seed(seed)
         rows, width = len(lengths), max(lengths)
         self.ids = torch.randint(vocab, (rows, width), generator=generator)
@@ -51,6 +63,9 @@ class Random:
             noise = 5 * torch.randn(2, rows, padding, vocab, generator=fill)
             self.logits = torch.cat([self.logits, noise[0]], dim=1)
             self.reference = torch.cat([self.reference, noise[1]], dim=1)
+        self.chosen = (
+            Random((4, 6, 2), vocab, seed + 100, padding, chosen=False) if chosen else None
+        )
 
     def targets(self, name):
         if name == "kl_restor":
@@ -61,13 +76,24 @@ class Random:
         logits = self.logits if logits is None else logits
         reference = self.reference if reference is None else reference
         targets = self.targets(name) if targets is None else targets
-        chosen = reference[targets.row, targets.position]
-        kind = REFERENCES.get(name)
-        if kind == "logits":
-            keywords = {**keywords, "reference_logits": chosen}
-        elif kind == "logprobs":
-            keywords = {**keywords, "reference_logprobs": token_logprobs(chosen, targets)}
+        keywords = keywords | referred(name, reference, targets, "reference")
+        if name == "rmu":
+            keywords["direction"] = rmu_direction(logits.shape[-1], seed=4)
+        if name in PAIRED:
+            others = self.chosen.targets(name)
+            keywords["chosen_logits"] = self.chosen.logits[others.row, others.position]
+            keywords["chosen_targets"] = others
+            keywords |= referred(name, self.chosen.reference, others, "chosen_reference")
         return LOSSES[name](logits[targets.row, targets.position], targets, **keywords)
+
+
+def referred(name, reference, targets, prefix):
+    """What the loss is given of the reference."""
+    kind = REFERENCES.get(name)
+    if kind is None:
+        return {}
+    found = reference[targets.row, targets.position]
+    return {f"{prefix}_{kind}": token_logprobs(found, targets) if kind == "logprobs" else found}
 
 
 # ---- the shift and the mask
@@ -215,7 +241,7 @@ def by_loops(name, batch, beta=0.1, reduction="batch_mean"):
     return 2 / beta * sum(terms) / len(terms)
 
 
-@cases
+@older
 @pytest.mark.parametrize("seed", range(3))
 def test_every_loss_equals_its_formula_in_float64(case, seed):
     name, keywords = case
@@ -240,6 +266,57 @@ def test_padding_changes_nothing_except_in_restors_kl(case):
 
 
 @cases
+def test_positions_that_predict_nothing_are_not_read_except_in_restors_kl(case):
+    name, keywords = case
+    batch = Random(padding=3)
+    everything = every_position(batch.ids, batch.mask)
+    wanted = batch.loss(name, keywords, targets=predicted_tokens(batch.ids, batch.mask))
+    found = batch.loss(name, keywords, targets=everything)
+    same = found.loss.item() == pytest.approx(wanted.loss.item(), rel=1e-6)
+    assert same == (name != "kl_restor")
+
+
+@cases
+def test_the_order_of_rows_changes_nothing(case):
+    name, keywords = case
+    batch = Random()
+    wanted = batch.loss(name, keywords).loss.item()
+    for part in (batch, batch.chosen):
+        for tensor in ("ids", "mask", "logits", "reference"):
+            setattr(part, tensor, getattr(part, tensor)[[2, 0, 1]])
+    assert batch.loss(name, keywords).loss.item() == pytest.approx(wanted, rel=1e-6)
+
+
+@cases
+def test_a_row_in_which_nothing_is_counted_changes_nothing(case):
+    name, keywords = case
+    if name == "kl_restor":
+        return  # it has no mask
+    batch, shorter = Random(), Random()
+    counted = torch.ones_like(batch.mask)
+    counted[2] = False
+    found = batch.loss(name, keywords, targets=predicted_tokens(batch.ids, batch.mask, counted))
+    for part in (shorter, shorter.chosen):
+        for tensor in ("ids", "mask", "logits", "reference"):
+            setattr(part, tensor, getattr(part, tensor)[:2])
+    wanted = shorter.loss(name, keywords)
+    assert found.loss.item() == pytest.approx(wanted.loss.item(), rel=1e-6)
+
+
+@cases
+def test_a_batch_without_targets_is_finite_and_moves_nothing(case):
+    name, keywords = case
+    batch = Random()
+    logits = batch.logits.clone().requires_grad_(True)
+    nothing = predicted_tokens(batch.ids, batch.mask, torch.zeros_like(batch.mask))
+    out = batch.loss(name, keywords, logits=logits, targets=nothing)
+    assert torch.isfinite(out.loss)
+    assert all(torch.isfinite(part) for part in out.parts.values())
+    out.loss.backward()
+    assert logits.grad is None or not logits.grad.any()
+
+
+@cases
 def test_no_gradient_reaches_padding_except_in_restors_kl(case):
     name, keywords = case
     batch = Random(padding=2)
@@ -258,7 +335,13 @@ def test_values_and_gradients_where_the_model_is_the_reference(case):
     out.loss.backward()
     ascent = batch.logits.clone().requires_grad_(True)
     batch.loss("ga", {}, logits=ascent).loss.backward()
-    if name == "npo":
+    if name == "tnpo":
+        assert out.parts["weight"].item() == pytest.approx(1)
+        torch.testing.assert_close(logits.grad, ascent.grad)
+    elif name == "embed_diff":
+        assert out.loss.item() == 0
+        assert not logits.grad.any()
+    elif name == "npo":
         assert out.loss.item() == pytest.approx(2 / keywords["beta"] * LN2, rel=1e-6)
         assert out.parts["npo_weight"].item() == pytest.approx(1)
         wanted = ascent.grad
@@ -284,10 +367,13 @@ def test_a_small_step_down_the_loss_moves_the_documents_as_the_method_wants(case
     logits = batch.logits.clone().requires_grad_(True)
     out = batch.loss(name, keywords, logits=logits)
     out.loss.backward()
-    after = batch.loss(name, keywords, logits=(logits - 0.5 * logits.grad).detach())
-    assert after.loss < out.loss
+    after = batch.loss(name, keywords, logits=(logits - 0.1 * logits.grad).detach())
+    assert after.loss < out.loss or name in WEIGHTED
+    if name in ON_STATES:
+        assert "nll" not in after.parts
+        return
     change = (after.parts["nll"] - out.parts["nll"]).item()
-    if name in ("ga", "npo"):
+    if name in ("ga", "npo", "simnpo", "dpo", "undial", *WEIGHTED):
         assert change > 0
     if name == "nll":
         assert change < 0
@@ -346,3 +432,5 @@ def test_an_unknown_reduction_names_the_nearest():
 
 def test_every_reference_belongs_to_a_loss():
     assert REFERENCES.keys() <= LOSSES.keys()
+    assert set(LOSSES) >= ON_STATES | PAIRED
+    assert {name for name in REFERENCES if REFERENCES[name] == "states"} <= ON_STATES
