@@ -104,7 +104,7 @@ def attach_adapter(
     1/√in), PEFT's own start, comes from a generator of its own: the global one is neither read
     nor moved.
     """
-    targets = _targets(model, modules, layers)
+    targets = chosen_modules(model, modules, layers)
     hf_model = model.hf_model
     trainable = {parameter: parameter.requires_grad for parameter in hf_model.parameters()}
     attributes = set(vars(hf_model))
@@ -139,18 +139,15 @@ def attach_adapter(
             parameter.grad = None if not flag else parameter.grad
 
 
-def _targets(
+def chosen_modules(
     model: HookedModel, modules: str | Sequence[str], layers: Sequence[int] | str | None
 ) -> dict[str, nn.Module]:
+    """Linear modules of the decoder layers by name; `modules` and `layers` as in `attach_adapter`.
+
+    Raises `ConfigError` for layers and modules that do not exist, with what there is.
+    """
     names = {module: name for name, module in model.hf_model.named_modules()}
-    number = len(model.layers)
-    chosen = range(number)[_slice(layers)] if layers is None or isinstance(layers, str) else layers
-    if outside := [index for index in chosen if not -number <= index < number]:
-        raise ConfigError(
-            f"the adapter is to lie on layers {outside}, but {model.name} has layers "
-            f"0 to {number - 1}: name those, or count from the end with -1 to -{number}"
-        )
-    kept = {index % number for index in chosen}
+    kept = chosen_layers(model, layers)
     linear: dict[str, nn.Module] = {}
     for index, layer in enumerate(model.layers):
         for module in layer.modules():
@@ -166,6 +163,18 @@ def _targets(
         if name not in known:
             raise unknown_name(f"linear module in the layers of {model.name}", name, known)
     return {name: linear[name] for name in linear if name.rpartition(".")[2] in wanted}
+
+
+def chosen_layers(model: HookedModel, layers: Sequence[int] | str | None) -> set[int]:
+    """Layers from 0 on, of indices or a range; raises `ConfigError` for one that is not there."""
+    number = len(model.layers)
+    chosen = range(number)[_slice(layers)] if layers is None or isinstance(layers, str) else layers
+    if outside := [index for index in chosen if not -number <= index < number]:
+        raise ConfigError(
+            f"the adapter is to lie on layers {outside}, but {model.name} has layers "
+            f"0 to {number - 1}: name those, or count from the end with -1 to -{number}"
+        )
+    return {index % number for index in chosen}
 
 
 def _slice(text: str | None) -> slice:

@@ -8,6 +8,7 @@ adapters made elsewhere. Whole matrices are a format of ours: `delta.json` besid
 `delta.safetensors`. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -104,6 +105,17 @@ class Delta:
     def named(self, name: str) -> "Delta":
         """The same change under another name."""
         return replace(self, name=name)
+
+    def digest(self) -> str:
+        """Of the numbers and where they belong; the name does not count."""
+        found = hashlib.sha256()
+        for path, update in sorted(self.updates.items()):
+            low_rank = isinstance(update, LowRank)
+            tensors = (update.a, update.b) if low_rank else (update,)
+            found.update(f"{path} {update.scale if low_rank else 1.0!r}".encode())
+            for tensor in tensors:
+                found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
     def to(self, device: torch.device | str) -> "Delta":
         """The same change with its tensors on a device."""

@@ -1,4 +1,4 @@
-"""Texts -> rows of tokens -> fixed batches of rows of like length.
+"""Texts as tokens, and fixed batches of rows of like length.
 
 Batches are the unit of work: which rows share a batch depends on the data and the seed alone, and
 never changes between epochs, because the company that a row keeps decides the last bits of its
@@ -26,8 +26,18 @@ class Row:
     """One text as tokens."""
 
     ids: tuple[int, ...]
-    first_counted: int = 1
-    """Tokens from this one on are predicted; before it stands what is only read (a question)."""
+    counted: tuple[bool, ...] | None = None
+    """Which tokens are predicted, one value per token; none: all. The others are only read, such
+    as a question before its answer. The first token is predicted by nothing in any case."""
+
+    @property
+    def num_predicted(self) -> int:
+        return len(self.ids[1:]) if self.counted is None else sum(self.counted[1:])
+
+    def cut(self, length: int) -> "Row":
+        """Its first `length` tokens."""
+        counted = None if self.counted is None else self.counted[:length]
+        return Row(ids=self.ids[:length], counted=counted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,21 +67,25 @@ def tokenize_texts(
     Longer texts are cut. Raises `DataError` for texts of less than two tokens, which predict
     nothing.
     """
-    rows = [
+    return checked_rows(whole_rows(tokenizer, texts), max_length=max_length, what=what)
+
+
+def whole_rows(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Row]:
+    """A row per text, however long or short."""
+    return [
         Row(ids=tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]))
         for text in texts
     ]
-    return checked_rows(rows, max_length=max_length, what=what)
 
 
 def checked_rows(rows: Sequence[Row], *, max_length: int, what: str) -> tuple[list[Row], list[str]]:
     """The rows cut to `max_length` tokens; refuses those in which nothing is predicted."""
-    cut = [Row(ids=row.ids[:max_length], first_counted=row.first_counted) for row in rows]
+    cut = [row.cut(max_length) for row in rows]
     problems = [
         f"{what}[{number}]: nothing to predict in {len(row.ids)} tokens (at most {max_length} are "
         "read): give a longer text, or raise max_length"
         for number, row in enumerate(cut)
-        if len(row.ids) <= max(row.first_counted, 1)
+        if not row.num_predicted
     ]
     if problems:
         raise DataError.from_problems(f"{what} that cannot be trained on", problems)
@@ -81,33 +95,47 @@ def checked_rows(rows: Sequence[Row], *, max_length: int, what: str) -> tuple[li
 
 
 def make_batches(
-    rows: Sequence[Row], *, batch_size: int, seed: int, device: torch.device
+    rows: Sequence[Row], *, batch_size: int, seed: int, device: torch.device, mixed: bool = True
 ) -> list[Batch]:
-    """Batches of at most `batch_size` rows and nearly equal size, shortest rows first.
+    """Batches of at most `batch_size` rows and nearly equal size; see `batch_groups`."""
+    groups = batch_groups(rows, batch_size=batch_size, seed=seed, mixed=mixed)
+    return padded_batches(rows, groups, device)
 
-    Rows of equal length are mixed by the seed.
-    """
+
+def batch_groups(
+    rows: Sequence[Row], *, batch_size: int, seed: int, mixed: bool = True
+) -> list[tuple[int, ...]]:
+    """Which rows share a batch: those of like length, shortest first; rows of equal length are
+    mixed by the seed. Not `mixed`: neighbours share one, as they come."""
     order = list(range(len(rows)))
-    random.Random(f"batches/{seed}").shuffle(order)
-    order.sort(key=lambda number: len(rows[number].ids))
+    if mixed:
+        random.Random(f"batches/{seed}").shuffle(order)
+        order.sort(key=lambda number: len(rows[number].ids))
     number = -(-len(rows) // batch_size)
     bounds = [len(rows) * part // number for part in range(number + 1)] if rows else [0]
+    return [tuple(order[start:end]) for start, end in itertools.pairwise(bounds)]
+
+
+def padded_batches(
+    rows: Sequence[Row], groups: Sequence[Sequence[int]], device: torch.device
+) -> list[Batch]:
+    """A batch per group of row numbers, in the groups' order."""
     return [
-        _padded([rows[row] for row in order[start:end]], index, device)
-        for index, (start, end) in enumerate(itertools.pairwise(bounds))
+        _padded([rows[row] for row in group], index, device) for index, group in enumerate(groups)
     ]
 
 
 def joined(
-    first: Batch, second: Batch | None
+    first: Batch, *others: Batch | None
 ) -> tuple[Int[Tensor, "row pos"], Bool[Tensor, "row pos"]]:
-    """Ids and mask of two batches as one, for one forward pass; the first one's rows first."""
-    if second is None:
+    """Ids and mask of several batches as one, for one forward pass; the first one's rows first."""
+    batches = [first, *(batch for batch in others if batch is not None)]
+    if len(batches) == 1:
         return first.ids, first.mask
-    width = max(first.ids.shape[1], second.ids.shape[1])
+    width = max(batch.ids.shape[1] for batch in batches)
     parts = [
         torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))
-        for batch in (first, second)
+        for batch in batches
         for tensor in (batch.ids, batch.mask)
     ]
     return torch.cat(parts[0::2]), torch.cat(parts[1::2])
@@ -134,12 +162,10 @@ def companion(index: int, number: int, others: int, *, epoch: int) -> int:
 def _padded(rows: Sequence[Row], index: int, device: torch.device) -> Batch:
     width = max(len(row.ids) for row in rows)
     lengths = torch.tensor([len(row.ids) for row in rows])
-    firsts = torch.tensor([row.first_counted for row in rows])
     ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows])
-    places = torch.arange(width)
-    return Batch(
-        index=index,
-        ids=ids.to(device),
-        mask=(places < lengths[:, None]).to(device),
-        counted=(places >= firsts[:, None]).to(device),
-    )
+    mask = torch.arange(width) < lengths[:, None]
+    counted = mask.clone()
+    for place, row in enumerate(rows):
+        if row.counted is not None:
+            counted[place, : len(row.counted)] = torch.tensor(row.counted)
+    return Batch(index=index, ids=ids.to(device), mask=mask.to(device), counted=counted.to(device))

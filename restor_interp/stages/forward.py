@@ -6,19 +6,27 @@ d_model in place of one of vocab_size), since unembedding them again gives the s
 
 A model whose unembedding does more than is known here is recognised by comparing both ways on a
 few tokens, and is run plainly.
+
+A loss on states reads the residual stream after one layer: the pass ends there, and the layers
+above are not run.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from restor_interp.models.hooked import HookedModel
+from restor_interp.models.hooked import Hook, HookedModel
 from restor_interp.stages.losses import Targets
 
 TOLERANCE = 1e-3
 """Largest difference in a logit, relative to the largest logit, that rounding explains."""
+
+
+class _Seen(Exception):
+    """Ends a forward pass: what it was made for has been read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,27 @@ class Forward:
                 return hf_model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
             output = hf_model.base_model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
         return output.last_hidden_state
+
+    def residuals(
+        self, ids: Int[Tensor, "row pos"], mask: Bool[Tensor, "row pos"], layer: int
+    ) -> Float[Tensor, "row pos width"]:
+        """The residual stream after a layer, before any norm; nothing above the layer is run."""
+        seen: list[Tensor] = []
+
+        def read(value: Tensor, hook: Hook) -> None:
+            del hook
+            seen.append(value)
+            raise _Seen
+
+        with (
+            self.model.hooks([(f"blocks.{layer}.hook_resid_post", read)]),
+            contextlib.suppress(_Seen),
+            torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bf16),
+        ):
+            self.model.hf_model.base_model(
+                input_ids=ids, attention_mask=mask.long(), use_cache=False
+            )
+        return seen[0]
 
     def logits(self, states: Float[Tensor, "token width"]) -> Float[Tensor, "token vocab"]:
         """Unembeds states."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from restor_interp.data.neutral import Example, repair_texts
-from restor_interp.errors import DataError
+from restor_interp.errors import ConfigError, DataError
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.stages.batches import Row, checked_rows
+from restor_interp.stages.inputs import Rows
 from restor_interp.stages.methods import METHODS
 from restor_interp.stages.methods.method import NoSettings
 from restor_interp.stages.training import Trained, TrainSettings, train_rows
@@ -36,8 +37,16 @@ def repair(
     """Train the delta `name` on questions and answers (default: ours) on top of any state.
 
     Arguments and resuming as in `train`; `forget_nll` of the rows is that of the answers.
+
+    Raises `ConfigError` for settings of documents (`packing`, `target`), `DataError` for examples
+    in which nothing is predicted.
     """
     examples = repair_texts() if examples is None else examples
+    if training.packing is not None or training.target != "all":
+        raise ConfigError(
+            f"a repair predicts the answers of its examples, one per row: packing="
+            f"{training.packing} and target={training.target} are for documents, leave them out"
+        )
     if not examples:
         raise DataError("a repair needs examples, found none: leave `examples` out for our own")
     rows, notes = checked_rows(
@@ -52,13 +61,11 @@ def repair(
         method=METHODS["fine_tune"],
         settings=NoSettings(),
         training=training.model_copy(update={"retain_weight": 0.0}),
-        forget=rows,
-        retain=(),
+        rows=Rows(forget=rows, notes=tuple(notes)),
         seed=seed,
         work=work,
         on_step=on_step,
         on_checkpoint=on_checkpoint,
-        notes=tuple(notes),
     )
 
 
@@ -69,4 +76,5 @@ def example_row(tokenizer: PreTrainedTokenizerBase, example: Example) -> Row:
     """
     question = tokenizer(example.question, add_special_tokens=False)["input_ids"]
     answer = tokenizer(f" {example.answer}\n", add_special_tokens=False)["input_ids"]
-    return Row(ids=(*question, *answer), first_counted=len(question))
+    counted = (*[False] * len(question), *[True] * len(answer))
+    return Row(ids=(*question, *answer), counted=counted)
