@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from restor_interp.explain.observed import column_of, right_shares
@@ -72,6 +71,8 @@ def lasting_rows(
         tolerance: nats.
     """
     rows: list[dict[str, Any]] = []
+    if not len(robustness):
+        return rows
     for attack, own in robustness.groupby("attack", sort=False):
         found = _Attacked(str(attack), own, facts, _lost(facts, answers), _first(answers))
         for state in found.states:
@@ -130,21 +131,22 @@ class _Attacked:
         return dict(zip(self.facts["fact_id"], self.facts["entity"], strict=True))
 
     @cached_property
-    def measured(self) -> pd.DataFrame:
-        """[part, fact_id] × (measure, state, step, level): means over wordings, draws, contexts."""
+    def measured(self) -> dict[tuple[str, str, int, float], dict[tuple[str, str], float]]:
+        """(measure, state, step, level) -> (part, fact_id) -> the mean over wordings, draws and
+        contexts; what was not measured is left out."""
         rows = self.rows.assign(
             right=_matches(self.rows["outcome"], "true"),
             said_false=_matches(self.rows["outcome"], "false"),
             log_p_true=self.rows["log_p_true"].astype(float),
             log_p_false=self.rows["log_p_false"].astype(float),
         )
-        found: Any = rows.pivot_table(
-            index=["part", "fact_id"],
-            columns=["state", "step", "level"],
-            values=list(_MEASURES.values()),
-            aggfunc="mean",
-            sort=False,
-        )
+        keys = ["state", "step", "level", "part", "fact_id"]
+        means: Any = rows.groupby(keys, sort=False)[list(_MEASURES.values())].mean()
+        found: dict[tuple[str, str, int, float], dict[tuple[str, str], float]] = {}
+        for measure, column in means.items():
+            for (state, step, level, part, fact_id), value in column.dropna().items():
+                own = found.setdefault((str(measure), state, step, level), {})
+                own[part, fact_id] = value
         return found
 
     @property
@@ -161,13 +163,22 @@ class _Attacked:
             for step, level in zip(ordered["step"], ordered["level"], strict=True)
         ]
 
+    @cached_property
+    def _role(self) -> dict[str, str]:
+        return dict(zip(self.facts["fact_id"], self.facts["role"], strict=True))
+
+    @cached_property
+    def _asked(self) -> dict[str, list[str]]:
+        """Part -> its facts, in the order of the rows."""
+        pairs = self.rows[["part", "fact_id"]].drop_duplicates()
+        return {str(part): list(own["fact_id"]) for part, own in pairs.groupby("part", sort=False)}
+
     def ids(self, part: str, role: str) -> pd.Index:
         """The facts of a part and a role, in the order of the rows."""
-        asked = self.rows.loc[self.rows["part"].eq(part), "fact_id"].unique()
+        own = self._asked[part]
         if role == LOST:
-            return pd.Index([fact_id for fact_id in asked if fact_id in self.lost], dtype=object)
-        of_role = set(self.facts.loc[self.facts["role"].eq(role), "fact_id"])
-        return pd.Index([fact_id for fact_id in asked if fact_id in of_role], dtype=object)
+            return pd.Index([name for name in own if name in self.lost], dtype=object)
+        return pd.Index([name for name in own if self._role[name] == role], dtype=object)
 
     def roles(self, part: str) -> list[str]:
         """Those that a part has facts of; `lost` wherever it has direct ones."""
@@ -177,12 +188,9 @@ class _Attacked:
         self, measure: str, state: str, point: _Point, part: str, fact_ids: pd.Index
     ) -> pd.Series:
         """A number per fact; NaN where it was not measured."""
-        key = (measure, state, point.step, point.level)
-        if key not in self.measured.columns:
-            return pd.Series(np.nan, index=fact_ids, dtype=float)
-        column = self.measured[key]
-        wanted = pd.MultiIndex.from_product([[part], fact_ids], names=["part", "fact_id"])
-        return pd.Series(column.reindex(wanted).to_numpy(dtype=float), index=fact_ids)
+        own = self.measured.get((measure, state, point.step, point.level), {})
+        numbers = [own.get((part, fact_id), math.nan) for fact_id in fact_ids]
+        return pd.Series(numbers, index=fact_ids, dtype=float)
 
     def entities(self, fact_ids: pd.Index) -> list[str]:
         return [self.entity[fact_id] for fact_id in fact_ids]
