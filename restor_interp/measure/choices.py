@@ -10,11 +10,13 @@ from restor_interp.measure.answers import (
     LineEnds,
     answer_text,
     continue_greedily,
+    continue_sampled,
     prompt_paths,
     tokenise,
 )
 from restor_interp.measure.prefixes import Ask, Reading, TokenPath
 from restor_interp.measure.reading import read
+from restor_interp.measure.sampling import Sampling
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
@@ -54,6 +56,9 @@ class Evaluation:
     """What a state says to each prompt, and how likely it makes the objects."""
 
     answers: list[str]
+    """Greedy ones; none where answers were sampled."""
+    drawn: list[list[str]]
+    """Sampled ones per prompt, one per draw; none where the greedy answer was wanted."""
     scores: list[list[ChoiceScore]]
     """Per prompt, one per object."""
 
@@ -74,7 +79,7 @@ def score_choices(
     Raises `PromptError` for an empty prompt or object, or one that is too long for the model, and
     where an object's first token swallows the end of the prompt (a prompt that ends in a space).
     """
-    return _evaluate(model, prompts, objects, 0, max_tokens_per_batch).scores
+    return _evaluate(model, prompts, objects, 0, None, max_tokens_per_batch).scores
 
 
 def evaluate(
@@ -83,13 +88,15 @@ def evaluate(
     objects: Sequence[Sequence[str]],
     *,
     max_new_tokens: int = 16,
+    sampling: Sampling | None = None,
     max_tokens_per_batch: int | None = None,
 ) -> Evaluation:
     """`generate_answers` and `score_choices` in one pass: prompts are run once for both.
 
-    An answer that is one of the objects costs nothing beyond its score.
+    A greedy answer that is one of the objects costs nothing beyond its score. With `sampling`,
+    answers are drawn instead, as `sample_answers` draws them.
     """
-    return _evaluate(model, prompts, objects, max_new_tokens, max_tokens_per_batch)
+    return _evaluate(model, prompts, objects, max_new_tokens, sampling, max_tokens_per_batch)
 
 
 def _evaluate(
@@ -97,6 +104,7 @@ def _evaluate(
     prompts: Sequence[Prompt],
     objects: Sequence[Sequence[str]],
     max_new_tokens: int,
+    sampling: Sampling | None,
     max_tokens_per_batch: int | None,
 ) -> Evaluation:
     paths = prompt_paths(model, prompts)
@@ -108,8 +116,8 @@ def _evaluate(
     found = read(
         model,
         [
-            _score_and_say(path, own, ends, max_new_tokens)
-            for path, own in zip(paths, continuations, strict=True)
+            _score_and_say(path, own, prompt, sampling, ends, max_new_tokens)
+            for path, own, prompt in zip(paths, continuations, prompts, strict=True)
         ],
         longest=longest,
         max_tokens_per_batch=max_tokens_per_batch,
@@ -121,7 +129,12 @@ def _evaluate(
         ]
         for names, own, each in zip(objects, continuations, found, strict=True)
     ]
-    return Evaluation(answers=[answer_text(model, each.said) for each in found], scores=scores)
+    said = [[answer_text(model, tokens) for tokens in each.said] for each in found]
+    return Evaluation(
+        answers=[answer for own in said for answer in own] if sampling is None else [],
+        drawn=[] if sampling is None else said,
+        scores=scores,
+    )
 
 
 def object_paths(
@@ -159,14 +172,23 @@ def object_paths(
 class _Found:
     logprobs: list[tuple[float, ...]]
     """Per object, of each of its tokens and the line end."""
-    said: TokenPath
+    said: list[TokenPath]
+    """One greedy answer, or those that were drawn."""
 
 
 def _score_and_say(
-    path: TokenPath, continuations: Sequence[TokenPath], ends: LineEnds, max_new_tokens: int
+    path: TokenPath,
+    continuations: Sequence[TokenPath],
+    prompt: Prompt,
+    sampling: Sampling | None,
+    ends: LineEnds,
+    max_new_tokens: int,
 ) -> Generator[list[Ask], list[Reading], _Found]:
     logprobs, greedy = yield from read_continuations(path, continuations)
-    said = yield from continue_greedily(path, greedy, ends, max_new_tokens)
+    if sampling is None:
+        said = [(yield from continue_greedily(path, greedy, ends, max_new_tokens))]
+    else:
+        said = yield from continue_sampled(path, prompt, sampling, ends, max_new_tokens)
     return _Found(logprobs=logprobs, said=said)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from restor_interp.errors import PromptError
+from restor_interp.measure.sampling import Pick, draw_tokens
 from restor_interp.models.hooked import HookedModel
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Ask(NamedTuple):
     path: TokenPath
     tokens: TokenPath = ()
     """Next tokens whose log-probability is wanted."""
+    pick: Pick | None = None
+    """A next token that is to be drawn."""
 
 
 class Reading(NamedTuple):
@@ -55,6 +58,8 @@ class Reading(NamedTuple):
     """The most likely next token."""
     logprobs: tuple[float, ...]
     """Of the tokens that were asked for, in their order."""
+    drawn: int | None = None
+    """The next token that was drawn, where one was to be."""
 
 
 class Engine(Protocol):
@@ -317,7 +322,13 @@ def _readings(logits: Tensor, rows: Sequence[int], asks: Sequence[Ask]) -> list[
     wanted_tokens = [token for ask in asks for token in ask.tokens]
     wanted = logits[wanted_rows, wanted_tokens] - logits.logsumexp(-1)[wanted_rows]
     logprobs = iter(wanted.tolist())
+    picks = [(row, ask.pick) for row, ask in zip(rows, asks, strict=True) if ask.pick is not None]
+    drawn = iter(draw_tokens(logits, [row for row, _ in picks], [pick for _, pick in picks]))
     return [
-        Reading(greedy[row], tuple(next(logprobs) for _ in ask.tokens))
+        Reading(
+            greedy[row],
+            tuple(next(logprobs) for _ in ask.tokens),
+            None if ask.pick is None else next(drawn),
+        )
         for row, ask in zip(rows, asks, strict=True)
     ]
