@@ -9,15 +9,20 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+import torch
 
 import restor_interp.definitions as definitions
 from restor_interp.definitions import (
     AnalysisResult,
     ProbeResult,
+    find_method,
     gallery_folders,
     load_definitions,
 )
 from restor_interp.errors import ConfigError
+from restor_interp.stages.losses import LOSSES, predicted_tokens
+from restor_interp.stages.methods import METHODS
+from restor_interp.testing import check_method
 
 PROBE = '''"""Is anything there?
 
@@ -262,3 +267,217 @@ def test_an_analysis_names_a_table_and_gives_numpy_tensors():
         AnalysisResult(table="../traces", rows=[])
     with pytest.raises(ConfigError, match="'scores' is a list"):
         AnalysisResult(table="traces", rows=[], tensors={"scores": [1.0]})
+
+
+# ---- methods
+
+METHOD = '''"""A method of one's own."""
+import torch
+import restor_interp as ri
+from restor_interp.stages.losses import token_logprobs, token_mean
+
+{imports}
+@ri.method(citation="nobody 2026", hints="less of it")
+def {name}(logits, targets, *, beta: float = 0.5, mode="slow", times=2):
+    """Ascent, slowly.
+
+    More words.
+    """
+    loss = times * beta * token_mean(token_logprobs(logits, targets), targets)
+    return ri.LossOut(loss=loss, parts={{}})
+'''
+
+
+def method_file(folder, file="mine.py", name="mine", imports="", text=METHOD):
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.format(name=name, imports=imports))
+    return path
+
+
+def test_a_method_is_found_by_its_name(tmp_path):
+    assert find_method("npo") is METHODS["npo"]
+    with pytest.raises(ConfigError, match=r"there is no method 'nppo'.*Did you mean npo"):
+        find_method("nppo")
+
+
+def test_a_method_is_found_by_its_file_with_its_settings_and_hash(tmp_path):
+    path = method_file(tmp_path)
+    found = find_method(path)
+    assert (found.name, found.summary) == ("mine", "Ascent, slowly.")
+    assert (found.citation, found.hints) == ("nobody 2026", "less of it")
+    assert found.source_hash == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert found.needs_retain and found.needs_forget and not found.ceiling
+    assert (found.reference, found.paired, found.on_states) == (None, False, False)
+    assert found.settings().model_dump() == {"beta": 0.5, "mode": "slow", "times": 2}
+    assert found.loss_settings == ("beta", "mode", "times")
+    check_method(found)
+    check_method(str(path), settings={"beta": 3.0})
+    assert find_method(str(path)).source_hash == found.source_hash
+    method_file(tmp_path, imports="# changed")
+    assert find_method(path).source_hash != found.source_hash
+
+
+def test_settings_of_an_own_method_are_typed_and_their_names_are_checked(tmp_path):
+    settings = find_method(method_file(tmp_path)).settings
+    read = settings.read({"beta": "0.25", "times": 1.5}, "the method mine")
+    assert read.model_dump() == {"beta": 0.25, "mode": "slow", "times": 1.5}
+    with pytest.raises(ConfigError, match=r"setting of the method mine 'bete'.*Did you mean beta"):
+        settings.read({"bete": 1}, "the method mine")
+    with pytest.raises(ConfigError, match=r"the method mine: beta.*'much'"):
+        settings.read({"beta": "much"}, "the method mine")
+
+
+def test_annotations_may_be_postponed_and_be_literals_or_fields(tmp_path):
+    text = (
+        "from __future__ import annotations\n"
+        "from typing import Annotated, Literal\nfrom pydantic import Field\n"
+        "import restor_interp.stages.methods.own as own\n"
+        "@own.method\n"
+        "def f(logits, targets, *, how: Literal['a', 'b'] = 'a',\n"
+        "      beta: Annotated[float, Field(gt=0)] = 1.0, more=None):\n    pass\n"
+    )
+    path = tmp_path / "f.py"
+    path.write_text(text)
+    settings = find_method(path).settings
+    assert settings().model_dump() == {"how": "a", "beta": 1.0, "more": None}
+    for wrong in ({"how": "c"}, {"beta": 0}):
+        with pytest.raises(ConfigError, match="f"):
+            settings.read(wrong, "the method f")
+
+
+def test_two_methods_in_a_file_or_none_are_refused_and_an_imported_one_does_not_count(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no file .*absent\.py; a method is one of"):
+        find_method(tmp_path / "absent.py")
+    path = method_file(tmp_path, "two.py")
+    path.write_text(path.read_text() + METHOD.format(name="second", imports=""))
+    with pytest.raises(ConfigError, match=r"defines 2 methods \(mine, second\)"):
+        find_method(path)
+    path = tmp_path / "none.py"
+    path.write_text("from restor_interp.stages.methods.npo import NPO\n")
+    with pytest.raises(ConfigError, match="defines 0 methods: decorate one function"):
+        find_method(path)
+    path = method_file(
+        tmp_path, imports="from restor_interp.stages.methods.npo import NPO\nalias = NPO\n"
+    )
+    assert find_method(path).name == "mine"
+    path.write_text(path.read_text() + "\nagain = mine\n")
+    assert find_method(path).name == "mine"
+    path.write_text("raise RuntimeError('no')\n")
+    with pytest.raises(ConfigError, match=r"mine\.py cannot be loaded: RuntimeError: no \(line 1"):
+        find_method(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "signature", "message"),
+    [
+        ("", "(x, y)", r"takes \(x, y\) by position, not \(logits, targets\)"),
+        ("", "(logits)", "by position"),
+        ("", "(logits, targets, beta=1)", "by position"),
+        ("", "(logits, targets, *, beta)", "no default for the setting 'beta'"),
+        ("", "(logits, targets, **keywords)", "name every setting"),
+        ("", "(logits, targets, *, _a=1)", "starts with a letter"),
+        ("", "(logits, targets, *, a: 'NoSuchType' = 1)", "annotations .* cannot be read"),
+        ("", "(logits, targets, *, a: int = 'x')", "make no sense.*its defaults: a"),
+        ("reference='logits'", "(logits, targets)", "lacks the keyword 'reference_logits'"),
+        (
+            "reference='states'",
+            "(logits, targets, *, reference_states)",
+            r"not \(states, targets\)",
+        ),
+        (
+            "paired=True, counterpart='truth'",
+            "(logits, targets, *, chosen_logits)",
+            "lacks the keyword 'chosen_targets'",
+        ),
+        (
+            "paired=True",
+            "(logits, targets, *, chosen_logits, chosen_targets)",
+            "does not say which",
+        ),
+        ("reference='hidden'", "(logits, targets)", "one of logprobs, logits, states or None"),
+        ("counterpart='lie'", "(logits, targets)", "one of truth, alternative, refusal or None"),
+        ("paired=True, reference='states'", "(states, targets)", "clash"),
+    ],
+)
+def test_a_wrong_method_is_refused_with_the_right_signature(
+    tmp_path, arguments, signature, message
+):
+    path = tmp_path / "wrong.py"
+    path.write_text(
+        f"import restor_interp as ri\n@ri.method({arguments})\ndef f{signature}:\n    pass\n"
+    )
+    with pytest.raises(ConfigError, match=message) as caught:
+        find_method(path)
+    assert str(path) in str(caught.value)
+
+
+def targets_and_logits():
+    ids = torch.tensor([[0, 1, 2], [1, 1, 0]])
+    targets = predicted_tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+    return torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), targets
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return logits.mean()", r"f returned a Tensor; return restor_interp\.LossOut"),
+        ("pass", "f returned a NoneType"),
+        ("return ri.LossOut(loss=logits[:, 0], parts={})", r"is one number.*found \(4,\)"),
+        ("return ri.LossOut(loss=1.0, parts={})", r"is one number in a tensor, found 1\.0"),
+    ],
+)
+def test_what_a_method_returns_is_checked_when_it_is_called(tmp_path, body, message):
+    path = tmp_path / "f.py"
+    path.write_text(
+        f"import restor_interp as ri\n@ri.method()\ndef f(logits, targets):\n    {body}\n"
+    )
+    loss = find_method(path).loss_function
+    with pytest.raises(ConfigError, match=message):
+        loss(*targets_and_logits())
+
+
+def test_the_part_nll_is_added_to_what_a_method_returns(tmp_path):
+    logits, targets = targets_and_logits()
+    out = find_method(method_file(tmp_path)).loss_function(logits, targets, beta=1.0)
+    wanted = LOSSES["nll"](logits, targets).loss
+    assert out.loss.item() == pytest.approx(-2 * wanted.item())
+    assert out.parts["nll"].item() == pytest.approx(wanted.item())
+
+
+def test_an_own_method_on_states_has_a_layer_and_may_take_a_direction(tmp_path):
+    path = tmp_path / "steer.py"
+    path.write_text(
+        "import restor_interp as ri\nfrom restor_interp.stages.losses import rmu\n"
+        "@ri.method(reference='states')\n"
+        "def steer(states, targets, *, reference_states, direction, far=3.0):\n"
+        "    '''Steer away.'''\n"
+        "    return rmu(states - reference_states, targets, direction=direction, coefficient=far)\n"
+    )
+    found = find_method(path)
+    assert (found.reference, found.on_states, found.takes_direction) == ("states", True, True)
+    assert found.settings().model_dump() == {"far": 3.0, "layer": None}
+    assert found.loss_settings == ("far",)
+    assert found.layer(found.settings(), 12) == 4
+    assert found.layer(found.settings(layer=-1), 12) == 11
+    with pytest.raises(ConfigError, match="after layer 12, and the model has the layers 0 to 11"):
+        found.layer(found.settings(layer=12), 12)
+    check_method(found)
+
+
+def test_an_own_method_may_compare_pairs(tmp_path):
+    path = tmp_path / "pairs.py"
+    path.write_text(
+        "import restor_interp as ri\nfrom restor_interp.stages.losses import dpo\n"
+        "@ri.method(reference='logprobs', counterpart='truth', paired=True, retain=False)\n"
+        "def pairs(logits, targets, *, reference_logprobs, chosen_logits, chosen_targets,\n"
+        "          chosen_reference_logprobs, beta=0.3):\n"
+        "    '''Prefer the truth.'''\n"
+        "    return dpo(logits, targets, reference_logprobs=reference_logprobs, beta=beta,\n"
+        "               chosen_logits=chosen_logits, chosen_targets=chosen_targets,\n"
+        "               chosen_reference_logprobs=chosen_reference_logprobs)\n"
+    )
+    found = find_method(path)
+    assert (found.paired, found.counterpart, found.ceiling) == (True, "truth", True)
+    assert not found.needs_retain
+    check_method(found)

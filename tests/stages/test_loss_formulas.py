@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restor_interp.errors import ConfigError
-from restor_interp.stages.losses import LOSSES, predicted_tokens, rmu_direction, token_logprobs
+from restor_interp.stages.losses import (
+    LOSSES,
+    NOTHING,
+    Targets,
+    predicted_tokens,
+    rmu_direction,
+    token_logprobs,
+)
 
 LN2 = math.log(2)
 
@@ -98,6 +105,20 @@ def test_ceu_leaves_out_the_first_token_of_every_row_and_not_of_the_batch():
     two = LOSSES["ceu"](logits, whole([[2, 0, 1], [0, 0, 0]]))
     assert one.loss.item() == pytest.approx(4 / 3 * LN2, rel=1e-6)
     assert two.loss.item() == pytest.approx((4 / 3 + 2) / 2 * LN2, rel=1e-6)
+
+
+def test_ceu_counts_a_rows_first_token_among_the_counted_ones():
+    ids = torch.tensor([[2, 0, 0, 0], [2, 0, 0, 1]])
+    counted = torch.tensor([[False, True, True, False], [False, False, True, True]])
+    targets = predicted_tokens(ids, torch.ones_like(counted), counted)
+    out = LOSSES["ceu"](THIRDS.expand(4, 3), targets)
+    assert out.loss.item() == pytest.approx((2 + 4 / 3) / 2 * LN2, rel=1e-6)
+    # The same with the positions that are not counted given, and predicting nothing.
+    token = torch.tensor([0, 0, NOTHING, NOTHING, 0, 1])
+    place = torch.arange(6)
+    given = Targets(row=place // 3, position=place % 3, token=token, num_rows=2)
+    out = LOSSES["ceu"](THIRDS.expand(6, 3), given)
+    assert out.loss.item() == pytest.approx((2 + 4 / 3) / 2 * LN2, rel=1e-6)
 
 
 def test_rmu_and_its_retain_term_by_hand():
