@@ -11,6 +11,12 @@ from restor_interp.measure.capture import capture, object_vectors
 from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
 from restor_interp.measure.margins import measure_margins as margins_of
+from restor_interp.measure.sampling import (
+    RESTOR_MAX_LENGTH,
+    RESTOR_MIN_NEW_TOKENS,
+    RESTOR_TOP_K,
+    Sampling,
+)
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt, with_substitute
 from restor_interp.store import CellWriter
@@ -30,7 +36,11 @@ def write_data(bench: Workbench, writer: CellWriter) -> None:
 
 
 def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
-    """Greedy answers, judged, and how likely the true, the false and a random object are."""
+    """Answers, judged, and how likely the true, the false and a random object are.
+
+    One greedy answer per question, or as many as `questions.draws` drawn ones instead of it.
+    """
+    questions = bench.config.questions
     prompts = bench.prompts()
     objects = [_scored_objects(bench, prompt.fact_id) for prompt in prompts]
     with bench.model.at(state):
@@ -38,14 +48,17 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
             bench.model,
             prompts,
             [[name for _, name in own] for own in objects],
-            max_new_tokens=bench.config.questions.max_new_tokens,
+            max_new_tokens=questions.max_new_tokens,
+            sampling=sampling(bench) if questions.draws else None,
         )
+    said = found.drawn if questions.draws else [[answer] for answer in found.answers]
     answers, choices = [], []
-    for prompt, own, answer, scores in zip(
-        prompts, objects, found.answers, found.scores, strict=True
-    ):
+    for prompt, own, texts, scores in zip(prompts, objects, said, found.scores, strict=True):
         fixed = {"fact_id": prompt.fact_id, "context_id": prompt.context_id, "state": state}
-        answers.append(fixed | _judged(bench, prompt, answer))
+        answers += [
+            fixed | _judged(bench, prompt, text, draw)
+            for draw, text in enumerate(texts, start=1 if questions.draws else 0)
+        ]
         choices += [
             fixed
             | {
@@ -60,6 +73,22 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
         ]
     writer.rows("answers", answers)
     writer.rows("choices", choices)
+
+
+def sampling(bench: Workbench) -> Sampling:
+    """How the run's answers are drawn. In `paper` style what the settings do not name is RESTOR's:
+    the 50 likeliest tokens, at least 2 tokens, at most 200 with the prompt."""
+    questions = bench.config.questions
+    paper = questions.style == "paper"
+    return Sampling(
+        draws=questions.draws,
+        temperature=questions.temperature,
+        top_k=RESTOR_TOP_K if paper else None,
+        top_p=questions.top_p,
+        min_new_tokens=RESTOR_MIN_NEW_TOKENS if paper else 0,
+        max_length=RESTOR_MAX_LENGTH if paper else None,
+        seed=bench.config.seed,
+    )
 
 
 MOST_SPELLINGS = 2
@@ -84,7 +113,7 @@ def _scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
     return ordered + [(category, name) for category, names in spelled for name in names[1:]]
 
 
-def _judged(bench: Workbench, prompt: Prompt, answer: str) -> dict[str, Any]:
+def _judged(bench: Workbench, prompt: Prompt, answer: str, draw: int = 0) -> dict[str, Any]:
     fact = bench.asked_by_id[prompt.fact_id]
     judgement = judge(
         answer,
@@ -94,7 +123,7 @@ def _judged(bench: Workbench, prompt: Prompt, answer: str) -> dict[str, Any]:
     )
     return {
         "template": prompt.template,
-        "draw": 0,
+        "draw": draw,
         "answer": answer,
         "outcome": judgement.outcome,
         "correct": judgement.outcome == "true",
@@ -171,6 +200,7 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
     if state == "clean":
         return reasons
     corrupted_right, own_right = bench.times_right("corrupted"), bench.times_right(state)
+    asked_times = bench.config.questions.contexts * max(1, bench.config.questions.draws)
     only_right = bench.config.questions.margins_of == "right"
     specific = bench.known_specific
     for fact in bench.asked:
@@ -179,7 +209,7 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
             reason = "not specific knowledge of the clean model"
         elif bench.roles[fact.fact_id] not in ("direct", "sibling"):
             reason = "not about a corrupted entity"
-        elif corrupted_right[fact.fact_id] == bench.config.questions.contexts:
+        elif corrupted_right[fact.fact_id] == asked_times:
             reason = "corruption did not take it"
         elif only_right and not own_right[fact.fact_id]:
             reason = "never answered in this state (questions.margins_of=right)"
