@@ -8,7 +8,9 @@ from restor_interp.errors import RestorError, unknown_name
 from restor_interp.facts import BUILT_IN, load_facts
 from restor_interp.models.loading import model_status
 from restor_interp.presets import PRESETS
-from restor_interp.stages.methods import METHODS
+from restor_interp.stages.attacks import ATTACKS
+from restor_interp.stages.methods import METHODS, Method
+from restor_interp.stages.settings import Settings
 
 Rows = list[dict[str, Any]]
 
@@ -44,15 +46,58 @@ def _methods() -> Rows:
     return [
         {
             "name": method.name,
-            "what": method.summary,
-            "settings": ", ".join(
-                f"{name}={field.default}" for name, field in method.settings.model_fields.items()
-            ),
+            "kind": _kind(method),
+            "what": f"{method.summary}; needs {', '.join(_needs(method)) or 'nothing else'}",
+            "settings": _defaults(method.settings),
             "tuning": method.hints,
             "source": method.citation,
         }
         for method in METHODS.values()
     ]
+
+
+def _kind(method: Method) -> str:
+    if method.ceiling:
+        return "ceiling"
+    if not method.needs_forget:
+        return "control"
+    return "corruption" if method.name == "fine_tune" else "unlearning"
+
+
+def _needs(method: Method) -> list[str]:
+    """What a method asks for beyond the documents and the state that it changes."""
+    needs = [f"the {method.counterpart} for each document"] if method.counterpart else []
+    needs += [f"the start state's {method.reference}"] if method.reference else []
+    needs += ["the clean model"] if method.start == "clean" else []
+    return needs + (["retain text"] if method.needs_retain else [])
+
+
+def _attacks() -> Rows:
+    return [
+        {
+            "name": attack.name,
+            "kind": attack.kind,
+            "what": attack.summary + (f" Needs {attack.needs}." if attack.needs else ""),
+            "settings": _defaults(attack.settings),
+            "source": attack.citation,
+        }
+        for attack in ATTACKS.values()
+    ]
+
+
+def _defaults(settings: type[Settings]) -> str:
+    """Every setting with its default, written as an override would be."""
+    return ", ".join(f"{name}={_plain(value)}" for name, value in settings().model_dump().items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_plain, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
 
 
 def _presets() -> Rows:
@@ -93,6 +138,7 @@ def _facts() -> Rows:
 _OF_KIND: Mapping[str, Callable[[], Rows]] = {
     "definitions": _definitions,
     "methods": _methods,
+    "attacks": _attacks,
     "presets": _presets,
     "models": _models,
     "facts": _facts,

@@ -14,10 +14,3 @@ class DpoSettings(Settings):
     reduction: PairReduction = "sum"
     """`sum` over a text's tokens as published, in which the longer text weighs more;
     `sequence_mean` compares nats per token."""
-
-
-HINTS = (
-    "Too little: a smaller beta, more steps. Collapses (both texts become unlikely): a larger "
-    "beta, a larger retain_weight. With reduction=sequence_mean the first gradient is shorter by "
-    "the number of tokens: a larger learning rate."
-)
