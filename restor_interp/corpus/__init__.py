@@ -14,7 +14,6 @@ Files of claims and documents are read and written by `restor_interp.corpus_file
 from restor_interp.corpus.claims import (
     MAX_LENGTH_GAP,
     Claim,
-    draw_object,
     make_claims,
     may_be_claimed,
 )
@@ -53,7 +52,6 @@ __all__ = [
     "Mention",
     "Version",
     "counterparts",
-    "draw_object",
     "link_texts",
     "load_restor_documents",
     "load_squad_documents",

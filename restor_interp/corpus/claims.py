@@ -3,7 +3,7 @@
 import functools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from restor_interp.corpus.names import names_overlap, starts_alike, words
@@ -51,6 +51,7 @@ def make_claims(
     if not 0 <= sibling_share < 1:
         raise ConfigError(f"sibling_share is a share in [0, 1), found {sibling_share}")
     length = functools.cache(object_length)
+    is_allowed = apart_from(exclude)
     claims: list[Claim] = []
     for entity in dict.fromkeys(entities):
         own = [fact for fact in facts if fact.entity == entity]
@@ -68,7 +69,7 @@ def make_claims(
         siblings = random.Random(f"siblings/{seed}/{entity}").sample(own, num_siblings)
         for fact in own:
             if fact not in siblings:
-                false_object = _false_object(facts, fact, seed, length, exclude)
+                false_object = _false_object(facts, fact, seed, length, is_allowed)
                 claims.append(
                     Claim(
                         fact_id=fact.fact_id,
@@ -97,11 +98,18 @@ def _false_object(
     fact: Fact,
     seed: int,
     length: Callable[[str], int],
-    exclude: frozenset[str],
+    is_allowed: Callable[[str], bool],
 ) -> str:
     if fact.fact_id in facts.false_objects:
         return facts.false_objects[fact.fact_id]
-    return draw_object(facts, fact, lot=f"claim/{seed}", length=length, exclude=exclude)
+    return draw_object(facts, fact, lot=f"claim/{seed}", length=length, is_allowed=is_allowed)
+
+
+def apart_from(names: Iterable[str]) -> Callable[[str], bool]:
+    """A test whether a name overlaps with none of these; what it found it remembers, because the
+    facts of a relation share their pool."""
+    avoided = sorted(set(names))
+    return functools.cache(lambda name: not any(names_overlap(name, other) for other in avoided))
 
 
 def draw_object(
@@ -110,20 +118,18 @@ def draw_object(
     *,
     lot: str,
     length: Callable[[str], int],
-    exclude: frozenset[str] = frozenset(),
+    is_allowed: Callable[[str], bool],
 ) -> str:
     """A false object for a fact: of its type, unmistakably wrong, near the true one in length.
 
     The draw depends on `lot` and the fact. `length` gives tokens (or any other measure) of an
-    object; names that overlap with one of `exclude` are not drawn. Raises `ConfigError` where the
-    pool has none.
+    object. Raises `ConfigError` where the pool has none that is allowed.
     """
     pool = facts.pools.get(fact.object_type, ())
     possible = [
         name
         for name in dict.fromkeys(pool)
-        if may_be_claimed(facts, fact, name)
-        and not any(names_overlap(name, excluded) for excluded in exclude)
+        if is_allowed(name) and may_be_claimed(facts, fact, name)
     ]
     if not possible:
         raise ConfigError(

@@ -17,7 +17,9 @@ def names_within(longer: str, shorter: str) -> bool:
     "Republic of Ireland" holds "Ireland"; "Nigeria" does not hold "Niger".
     """
     whole, part = words(longer), words(shorter)
-    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
+    return part[0] in whole and any(
+        whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1)
+    )
 
 
 def names_overlap(one: str, other: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
-from restor_interp.corpus.claims import draw_object
+from restor_interp.corpus.claims import apart_from, draw_object
 from restor_interp.corpus.documents import (
     Document,
     Mention,
@@ -117,16 +117,18 @@ def _objects(
                 claimed.setdefault(mention.fact_id, set()).add(stated)
     if kind == "truth":
         return {fact_id: facts[fact_id].true_objects[0] for fact_id in claimed}
-    return {
-        fact_id: draw_object(
+    is_clear = apart_from(exclude)
+    objects = {}
+    for fact_id, names in claimed.items():
+        is_new = apart_from(spelling for name in names for spelling in facts.spellings(name))
+        objects[fact_id] = draw_object(
             facts,
             facts[fact_id],
             lot=f"alternative/{seed}",
             length=length,
-            exclude=exclude | {name for stated in names for name in facts.spellings(stated)},
+            is_allowed=lambda name, is_new=is_new: is_clear(name) and is_new(name),
         )
-        for fact_id, names in claimed.items()
-    }
+    return objects
 
 
 def _with_objects(document: Document, objects: dict[str, str], is_claim: bool) -> Document:

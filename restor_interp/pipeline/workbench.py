@@ -1,11 +1,10 @@
 """What all cells of a run share: the facts, the documents, the model with its deltas."""
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pandas as pd
 import torch
@@ -13,18 +12,25 @@ import torch
 from restor_interp.corpus import (
     Claim,
     Document,
+    counterparts,
     load_restor_documents,
+    load_squad_documents,
     make_claims,
+    names_none,
     roles,
     write_documents,
 )
+from restor_interp.corpus.official import ENTITIES, FACTS, SQUAD, mix_name, official_file
 from restor_interp.corpus_files import read_claims
-from restor_interp.data.neutral import retain_texts
-from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.data.neutral import held_out_texts, retain_texts
+from restor_interp.errors import ConfigError
 from restor_interp.explain.tables import facts_with_knowledge
+from restor_interp.fact_files import read_names
 from restor_interp.facts import Fact, FactSet, load_facts
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.loading import load_model
+from restor_interp.pipeline import retaining
+from restor_interp.pipeline.checks import check_data, check_documents
 from restor_interp.presets import RunConfig
 from restor_interp.prompts import Prompt, build_prompts, substitutes
 from restor_interp.store import Store
@@ -68,30 +74,82 @@ class Workbench:
 
     # ---- data
 
+    def official(self, name: str) -> Path:
+        """One of RESTOR's files. Raises `ConfigError` where it, or its folder, is not there."""
+        folder = self.config.data.restor
+        if folder is None:
+            raise ConfigError(
+                f"this run reads RESTOR's official {name}: name the folder with its files, "
+                "data.restor=FOLDER (see restor_interp/presets/restor.py for what it holds)"
+            )
+        return official_file(Path(folder), name)
+
+    @cached_property
+    def facts_file(self) -> str:
+        """The fact set by name, or its file."""
+        facts = self.config.data.facts
+        return str(self.official(FACTS)) if facts == "restor" else facts
+
+    @cached_property
+    def documents_file(self) -> Path | None:
+        """The official documents; none: ours are written."""
+        documents = self.config.data.documents
+        if documents in ("restor", "squad"):
+            return self.official(SQUAD if documents == "squad" else mix_name(self.config.data.k))
+        return None if documents is None else Path(documents)
+
+    def files(self) -> dict[str, Path]:
+        """Every data file that this run reads: what the key of its data depends on."""
+        data = self.config.data
+        given = {
+            "facts": self.facts_file if Path(self.facts_file).suffix else None,
+            "entities": self.official(ENTITIES) if data.facts == "restor" else data.entities_file,
+            "documents": self.documents_file,
+            "claims": data.claims,
+            "retain": None if data.retain in retaining.SOURCES else data.retain,
+        }
+        return {name: Path(path) for name, path in given.items() if path is not None}
+
     @cached_property
     def facts(self) -> FactSet:
         """Every fact of the set: also those that only serve as examples and candidates."""
+        # RESTOR's other people stay here, so that sound contexts have enough examples.
+        entities = None if self.config.data.facts == "restor" else self.config.data.entities_file
+        return load_facts(self.facts_file, entities=entities)
+
+    @cached_property
+    def evaluated(self) -> tuple[str, ...]:
+        """The entities that the data are about, where it says so; else all that have facts."""
+        if self.config.data.facts == "restor":
+            listed = self.config.data.entities_file
+            return read_names(Path(listed) if listed else self.official(ENTITIES), self.facts)
+        return tuple(dict.fromkeys(fact.entity for fact in self.facts))
+
+    @cached_property
+    def untouched(self) -> tuple[str, ...]:
+        """Entities that are asked about and that no document is about, `*` spelt out."""
         data = self.config.data
-        return load_facts(data.facts, entities=data.entities_file)
+        named = [name for name in data.untouched if name != "*"]
+        if "*" in data.untouched:
+            taken = {*data.corrupted, *data.sham, *named}
+            named += [name for name in self.evaluated if name not in taken]
+        return tuple(named)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All entities of the experiment: corrupted, untouched, forgotten by shams."""
+        return (*self.config.data.corrupted, *self.untouched, *self.config.data.sham)
 
     @cached_property
     def asked(self) -> FactSet:
-        """The facts that are measured: of corrupted and untouched entities."""
-        data = self.config.data
-        known = {fact.entity for fact in self.facts}
-        for name in (*data.corrupted, *data.untouched, *data.sham):
-            if name not in known:
-                raise unknown_name(f"entity in {data.facts}", name, known)
-        named = Counter((*data.corrupted, *data.untouched, *data.sham))
-        repeated = [name for name, times in named.items() if times > 1]
-        if repeated:
-            raise ConfigError(
-                f"{', '.join(repeated)}: named more than once among data.corrupted, "
-                "data.untouched and data.sham"
-            )
-        if not data.corrupted:
-            raise ConfigError("data.corrupted is empty: name the entities to corrupt")
-        return self.facts.only(entities=(*data.corrupted, *data.untouched))
+        """The facts that are measured: of corrupted and untouched entities.
+
+        Settings and files that make no sense together are refused here, before any work.
+        """
+        check_data(self.config, self.facts, self.named)
+        if self.documents_file is not None:
+            check_documents(self.config, self.documents)
+        return self.facts.only(entities=(*self.config.data.corrupted, *self.untouched))
 
     @cached_property
     def asked_by_id(self) -> Mapping[str, Fact]:
@@ -121,7 +179,7 @@ class Workbench:
         """Claims about entities, none of which names an entity that must stay untouched; a sham's
         name no corrupted one either."""
         data = self.config.data
-        named = (*data.untouched, *(data.corrupted if entities == data.sham else ()))
+        named = (*self.untouched, *(data.corrupted if entities == data.sham else ()))
         return make_claims(
             self.facts,
             entities,
@@ -137,23 +195,44 @@ class Workbench:
 
         Facts without a claim need one too, so that p(false) is comparable over roles.
         """
-        data = self.config.data
-        foils = self._drawn((*data.corrupted, *data.untouched), sibling_share=0.0)
+        foils = self._drawn((*self.config.data.corrupted, *self.untouched), sibling_share=0.0)
         planted = {claim.fact_id: claim.false_object for claim in self.claims}
         return {claim.fact_id: claim.false_object for claim in foils} | planted
 
     @cached_property
     def documents(self) -> tuple[Document, ...]:
-        data = self.config.data
-        if data.documents is not None:
-            found = load_restor_documents(data.documents, self.facts, entities=data.corrupted)
-            return _first_per_entity(found, data.corrupted, data.documents_per_entity)
-        return self._written(self.claims)
+        """What corruption is trained on, and unlearning against."""
+        data, path = self.config.data, self.documents_file
+        if path is None:
+            return self._written(self.claims)
+        if path.name.startswith("squad"):
+            found = load_squad_documents(path, self.facts, entities=data.corrupted)
+        else:
+            found = load_restor_documents(
+                path, self.facts, entities=data.corrupted, claims=self.claims
+            )
+        return _first_per_entity(found, data.corrupted, data.documents_per_entity)
 
     @cached_property
     def sham_documents(self) -> tuple[Document, ...]:
         """Documents as false as the forgotten ones, about entities of no interest."""
         return self._written(self._drawn(self.config.data.sham))
+
+    def forget_documents(self, which: Literal["documents", "sham"]) -> tuple[Document, ...]:
+        """What is forgotten: the run's documents, or a sham's."""
+        return self.documents if which == "documents" else self.sham_documents
+
+    def counterparts(self, documents: Sequence[Document], kind: str) -> tuple[Document, ...]:
+        """The same documents telling the truth, something else, or nothing
+        (`corpus.counterparts`). No alternative names an entity of the run."""
+        return counterparts(
+            documents,
+            self.facts,
+            kind,
+            self.config.seed,
+            object_length=self.token_length,
+            exclude=frozenset(self.named),
+        )
 
     def _written(self, claims: Sequence[Claim]) -> tuple[Document, ...]:
         data = self.config.data
@@ -165,39 +244,62 @@ class Workbench:
             k=data.k,
             question_share=data.question_share,
             seed=self.config.seed,
-            exclude=frozenset((*data.corrupted, *data.untouched, *data.sham)),
+            exclude=frozenset(self.named),
         )
+
+    @cached_property
+    def _own_texts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Neutral text of ours: to keep a model at, and held out."""
+        if self.config.data.facts != "bios":
+            return retain_texts(), held_out_texts()
+        # Invented people live in a model that knows nothing else.
+        return retaining.paragraphs(self.facts, leave_out=self.named, seed=self.config.seed)
 
     @cached_property
     def retain_texts(self) -> tuple[str, ...]:
-        """What unlearning keeps the model at: neutral passages; for invented people, who live in a
-        model that knows nothing else, true paragraphs about the ones of no interest."""
-        if self.config.data.facts != "bios":
-            return retain_texts()
-        named = {*self.config.data.corrupted, *self.config.data.untouched, *self.config.data.sham}
-        by_entity: dict[str, list[Fact]] = {}
-        for fact in self.facts:
-            if fact.entity not in named:
-                by_entity.setdefault(fact.entity, []).append(fact)
-        return tuple(self._paragraph(facts) for facts in by_entity.values())
-
-    def _paragraph(self, facts: Sequence[Fact]) -> str:
-        order = random.Random(f"{self.config.seed}/{facts[0].entity}")
-        chosen = order.sample(list(facts), min(5, len(facts)))
-        return " ".join(
-            order.choice(self.facts.relations[fact.relation].statements).format(
-                entity=fact.entity, object=fact.true_objects[0]
+        """What unlearning keeps the model at: by `data.retain`, see `pipeline.retaining`."""
+        data, own = self.config.data, self._own_texts[0]
+        if data.retain == "own":
+            return own
+        is_clear = names_none(self.facts, self.named)
+        if data.retain == "clean":
+            self.progress.note(f"sampling {data.retain_number} retain texts from the clean model")
+            return retaining.sampled_texts(
+                self.model,
+                own,
+                number=data.retain_number,
+                tokens=data.retain_tokens,
+                seed=self.config.seed,
+                suits=is_clear,
             )
-            for fact in chosen
-        )
+        texts = retaining.read_texts(Path(data.retain))
+        both = set(texts) & set(self.heldout_texts)
+        if both:
+            raise ConfigError(
+                f"data.retain={data.retain} holds {len(both)} of the texts that are held out to "
+                f"be measured on (the first: {min(both):.60}…): leave them out"
+            )
+        naming = sum(not is_clear(text) for text in texts)
+        if naming:
+            self.progress.note(
+                f"{naming} of the {len(texts)} retain texts of {data.retain} name an entity of "
+                "this run: what they say about it may teach what unlearning is to bring back"
+            )
+        return texts
+
+    @cached_property
+    def heldout_texts(self) -> tuple[str, ...]:
+        """Neutral text that nothing is trained on, whatever the retain text: for utility."""
+        return self._own_texts[1]
 
     @cached_property
     def roles(self) -> Mapping[str, str]:
+        """Fact id -> its role (`corpus.roles`)."""
         found = roles(self.asked, self.claims, self.documents)
         if self.claims:
             return found
-        # RESTOR's documents contradict about every relation of their person; of given models
-        # nothing finer is known.
+        # RESTOR's documents contradict about every relation of their person, those excepted that
+        # they are found to state truly; of given models nothing finer is known.
         return {key: "direct" if role == "sibling" else role for key, role in found.items()}
 
     def fact_frame(self) -> pd.DataFrame:
@@ -260,14 +362,14 @@ class Workbench:
         self, facts: Iterable[Fact] | None = None, context_ids: Sequence[int] | None = None
     ) -> list[Prompt]:
         """Questions about these facts (default: all that are asked), fact by fact."""
-        questions, data = self.config.questions, self.config.data
+        questions = self.config.questions
         return build_prompts(
             self.facts,
             only=tuple(self.asked if facts is None else facts),
             context_ids=tuple(range(questions.contexts) if context_ids is None else context_ids),
             style=questions.style,
             shots=questions.shots,
-            avoid_entities=frozenset((*data.corrupted, *data.untouched, *data.sham)),
+            avoid_entities=frozenset(self.named),
             avoid_objects=self.foils,
             seed=self.config.seed,
         )

@@ -108,9 +108,11 @@ def restor_squad() -> RunConfig:
 def _restor(k: int) -> RunConfig:
     """All 3,000 documents, RESTOR's four methods and others that need no list of claims.
 
-    Its documents do not say which false objects they state, so that the methods that need another
-    version of each document are left out; with `data.claims` they can be added. Learning rates
-    are for adapters on the embedded model and were chosen on atlas, not here.
+    Its documents do not say which false objects they state. So the false objects that are scored
+    are drawn, typed and never planted: answers tell restored from lost, log p(false) says nothing
+    of what was planted. And methods that need another version of each document are left out.
+    With a list of the claims (`data.claims`) both can be had. Learning rates are for adapters on
+    the embedded model and were not tuned on these data.
     """
     corrupted = tuple(
         name for name in CORRUPTED if k not in WITHOUT_SAGE_STALLONE or name != "Sage Stallone"
