@@ -7,6 +7,8 @@ stands above these rows. Then the entities, training, probes, and what was not f
 
 from restor_interp import report
 from restor_interp.reporting.curves import probe_curves, training_curves
+from restor_interp.reporting.flips import flip_tables
+from restor_interp.reporting.frontier import frontier
 from restor_interp.reporting.parts import Document, Legend, Section
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.run_sections import entity_table, not_found, provenance
@@ -18,11 +20,15 @@ from restor_interp.reporting.vocabulary import FATES
 def overview(results: RunResults) -> Document:
     """The run: a row per state with controls, the entities, training, and what was not found."""
     model = results.config.get("model", "a model")
+    trials = frontier(results)
+    sweep = (Section("The sweep", trials),) if trials else ()
     return Document(
         f"Run {results.name}",
         (
             *run_verdict(results),
             Section("States", (state_table(results), *fate_bars(results), Legend(tuple(FATES)))),
+            *sweep,
+            Section("Flips", flip_tables(results)),
             Section(
                 "Entities",
                 (entity_table(results),),

@@ -70,8 +70,19 @@ class Measured:
         """fact_id -> whom it is about."""
         return dict(zip(self.facts["fact_id"], self.facts["entity"], strict=True))
 
+    @cached_property
+    def _kept(self) -> dict[tuple[Any, ...], pd.Index]:
+        """Selections of facts that were made before: they are asked for once per number."""
+        return {}
+
     def ids(self, role: str, *, specific: bool = False, known: bool = False) -> pd.Index:
         """The facts of a role (`all`: of every role); those the clean model knows, if so asked."""
+        key = (role, specific, known)
+        if key not in self._kept:
+            self._kept[key] = self._ids(*key)
+        return self._kept[key]
+
+    def _ids(self, role: str, specific: bool, known: bool) -> pd.Index:
         chosen = np.ones(len(self.facts), dtype=bool)
         if role != ALL:
             chosen &= self.facts["role"].eq(role).to_numpy(bool)
@@ -157,6 +168,12 @@ class Measured:
 
     def chosen(self, role: str, *, lost: bool) -> pd.Index:
         """Specific facts that the clean state has right and the corrupted one wrong (or right)."""
+        key = (role, "lost" if lost else "survived")
+        if key not in self._kept:
+            self._kept[key] = self._chosen(role, lost)
+        return self._kept[key]
+
+    def _chosen(self, role: str, lost: bool) -> pd.Index:
         fact_ids = self.ids(role, specific=True)
         if not self.contexts:
             return fact_ids[:0]

@@ -9,8 +9,8 @@ add to their number. How far seeds differ is given beside it, as their standard 
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,40 +61,48 @@ Pick = Callable[[Measured], pd.Series]
 """A run -> numbers by fact_id, NaN where there is none."""
 
 
-def observe(runs: Runs, pick: Pick) -> pd.DataFrame:
-    """seed, rotation, fact_id, entity, value: what was measured, a row per fact and run."""
-    parts = []
-    for (seed, rotation), run in runs.items():
-        found = pick(run).dropna()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "seed": seed,
-                    "rotation": rotation,
-                    "fact_id": found.index.to_numpy(dtype=object),
-                    "entity": run.entities(found.index),
-                    "value": found.to_numpy(dtype=float),
-                }
-            )
-        )
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=["seed", "rotation", "fact_id", "entity", "value"])
-    return pd.concat(parts, ignore_index=True)
+@dataclass(frozen=True)
+class Observation:
+    """One number of one fact in one run."""
+
+    seed: int
+    rotation: int
+    entity: str
+    fact_id: str
+    value: float
 
 
-def pool(observed: pd.DataFrame) -> Estimate:
+def observe(runs: Runs, pick: Pick) -> list[Observation]:
+    """What was measured, fact by fact and run by run."""
+    return [
+        Observation(seed, rotation, run.entity[fact_id], fact_id, value)
+        for (seed, rotation), run in runs.items()
+        for fact_id, value in _numbers(pick(run))
+        if not math.isnan(value)
+    ]
+
+
+def _numbers(found: pd.Series) -> Iterator[tuple[str, float]]:
+    return zip(map(str, found.index), found.to_numpy(dtype=float).tolist(), strict=True)
+
+
+def pool(observed: Iterable[Observation]) -> Estimate:
     """One estimate of observations: facts over runs, then entities over facts."""
-    if not len(observed):
+    facts: dict[tuple[str, str], list[float]] = {}
+    for one in observed:
+        facts.setdefault((one.entity, one.fact_id), []).append(one.value)
+    if not facts:
         return missing("there are no such facts")
-    grouped: Any = observed.groupby(["entity", "fact_id"], sort=False)["value"]
-    facts = grouped.mean().reset_index()
-    return entity_mean(facts["value"].to_numpy(dtype=float), facts["entity"].tolist())
+    means = [sum(values) / len(values) for values in facts.values()]
+    return entity_mean(means, [entity for entity, _ in facts])
 
 
-def seed_sd(observed: pd.DataFrame) -> float | None:
+def seed_sd(observed: Iterable[Observation]) -> float | None:
     """Standard deviation over seeds of the pooled number; None with fewer than two."""
-    values = [pool(rows).value for _, rows in observed.groupby("seed")]
+    seeds: dict[int, list[Observation]] = {}
+    for one in observed:
+        seeds.setdefault(one.seed, []).append(one)
+    values = [pool(own).value for own in seeds.values()]
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -115,7 +123,7 @@ def _row(
         found = replace(found, p=None, mde=None)
     if metric in SHARES:
         found = replace(found, low=_clipped(found.low), high=_clipped(found.high))
-    inside = set(zip(observed["seed"].tolist(), observed["rotation"].tolist(), strict=True))
+    inside = {(one.seed, one.rotation) for one in observed}
     if 0 < len(inside) < len(runs):
         note = "; ".join(filter(None, (note, f"in {len(inside)} of {len(runs)} runs")))
     return estimate_row(state, role, metric, found, against=against, note=note) | {

@@ -7,7 +7,11 @@ import pandas as pd
 
 from restor_interp.definitions import Definition, Kind, find_definition
 from restor_interp.errors import RestorError
+from restor_interp.explain.equal import equal_rows
+from restor_interp.explain.flips import flip_rows
+from restor_interp.explain.measured import Measured
 from restor_interp.explain.retention import retained
+from restor_interp.explain.selection import selection_rows, trial_rows, trials_of
 from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summary_rows
 from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
@@ -188,7 +192,10 @@ def explain(
     retention_cells: Mapping[str, str],
     writer: CellWriter,
 ) -> None:
-    """Facts with what the clean model knows of them, fates, and the summary of the run.
+    """Facts with what the clean model knows of them, fates, flips, and the summary of the run.
+
+    A run with several versions of one method is a sweep: also its trials, and which of them would
+    be chosen.
 
     `retention_cells`: cell -> key of those that measure retention; one that failed is left out.
     """
@@ -205,4 +212,13 @@ def explain(
     fates = pd.DataFrame(fate_rows(facts, answers, margins, choices, held))
     writer.rows("facts", facts)
     writer.rows("fates", fates)
+    writer.rows("flips", flip_rows(facts, answers))
     writer.rows("summary", summary_rows(facts, answers, choices, margins, fates, training))
+    methods = bench.config.methods
+    trials = trials_of(methods)
+    if trials:  # several versions of a method: a sweep
+        measured = Measured(facts, answers, choices, margins)
+        writer.rows("trials", trial_rows(methods))
+        writer.rows("selection", selection_rows(measured, trials))
+        if len(trials) > 1:
+            writer.rows("equal_forgetting", equal_rows(measured, trials, training))

@@ -4,6 +4,7 @@ import platform
 import shutil
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,8 +19,11 @@ from restor_interp.pipeline.runs import Run
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
 from restor_interp.presets import RunConfig, read_config, resolve
+from restor_interp.reporting.frontier import PAGE, write_frontier
 from restor_interp.store import Store, write_atomic, write_json
 
+DESIGN = "design.yaml"
+"""The file by which a folder of several runs is known."""
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "transformer-lens", "restor-interp")
 
 
@@ -32,27 +36,43 @@ class PlannedCell:
     """`done`, or why it is computed: `missing`, `changed: …`, `damaged: …`, `needs …`."""
     seconds: float | None
     """How long it took when it was last computed; none: never."""
+    needed_by: int = 0
+    """How many other cells take it in: it is computed once for all of them."""
 
 
-def plan(preset: str, *, out: str | Path, overrides: Sequence[str] = ()) -> list[PlannedCell]:
+def plan(
+    preset: str | RunConfig, *, out: str | Path, overrides: Sequence[str] = ()
+) -> list[PlannedCell]:
     """What `run` would compute, and why. Computes nothing and writes nothing."""
-    return _planned(resolve(preset, overrides), Store(out))
+    config = preset if isinstance(preset, RunConfig) else resolve(preset, overrides)
+    return _planned(config, Store(out))
 
 
 def status(out: str | Path) -> list[PlannedCell]:
-    """How far the run in this folder is. Raises `ConfigError` where there is none."""
+    """How far the run or design in this folder is. Raises `ConfigError` where there is none."""
+    if (Path(out) / DESIGN).is_file():
+        from restor_interp.pipeline.designs import design_status  # it is made of runs
+
+        return design_status(out)
     return _planned(read_config(Path(out) / "config.yaml"), Store(out))
 
 
 def _planned(config: RunConfig, store: Store) -> list[PlannedCell]:
     planned: dict[str, PlannedCell] = {}
-    for step in steps(Workbench(config, store, Silent())):
+    todo = steps(Workbench(config, store, Silent()))
+    needed = Counter(need for step in todo for need in {*step.needs, *step.uses})
+    for step in todo:
         state = store.state_of(step.cell)
         waiting = [need for need in (*step.needs, *step.uses) if planned[need].state != "done"]
         if state == "done" and waiting:
             state = f"needs {', '.join(waiting)}"
         seconds = (store.record(step.cell.name) or {}).get("seconds")
-        planned[step.cell.name] = PlannedCell(cell=step.cell.name, state=state, seconds=seconds)
+        planned[step.cell.name] = PlannedCell(
+            cell=step.cell.name,
+            state=state,
+            seconds=seconds,
+            needed_by=needed[step.cell.name],
+        )
     return list(planned.values())
 
 
@@ -137,12 +157,25 @@ def _publish(
     run = Run(store.folder)
     cells = [step.cell.name for step in todo if step.cell.name not in failures]
     manifest = _manifest(store, config, todo[0], cells, failures)
-    if run.is_reported() and run.manifest == manifest:
+    if run.is_reported() and run.manifest == manifest and _has_pages(run):
         return
     run.report_index.unlink(missing_ok=True)
     run.assemble(cells, failures)
     write_json(store.folder / "manifest.json", manifest)
-    Run(store.folder).write_report()
+    write_report(Run(store.folder))
+
+
+def write_report(run: Run, definitions: Sequence[Path] = ()) -> Path:
+    """Write a run's report: its first page, a page per entity, and that of a sweep."""
+    index = run.write_report(definitions)
+    write_frontier(run.results(), index.parent)
+    return index
+
+
+def _has_pages(run: Run) -> bool:
+    """Whether a sweep has its page, which is written after the first one."""
+    sweep = (run.folder / "tables" / "selection.parquet").is_file()
+    return not sweep or (run.report_index.parent / PAGE).is_file()
 
 
 def _manifest(

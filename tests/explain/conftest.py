@@ -45,7 +45,7 @@ class Toy:
         return Measured(**self.frames())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy():
     """The class: `toy()` is an empty run."""
     return Toy

@@ -33,7 +33,7 @@ def made(toy, seed, rotation, *, entities=9, states=STATES):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def design(toy):
     runs = {key: made(toy, *key) for key in itertools.product(range(2), range(3))}
     return runs, pd.DataFrame(pooled_rows({key: run.measured() for key, run in runs.items()}))
@@ -147,7 +147,7 @@ def test_one_seed_few_entities_and_no_sham_are_said(toy):
         pooled_rows({(0, 0): made(toy, 0, 0, entities=3, states=states).measured()})
     )
     assert not rows["metric"].str.contains("sham|retain").any()
-    row = the_row(rows, state="npo", role="direct", metric="restored_minus_corrupted")
+    row = the_row(rows, state="npo", role="direct", metric="accuracy_minus_corrupted")
     assert row["n_seeds"] == 1 and pd.isna(row["seed_sd"]) and pd.isna(row["mde"])
     assert "fewer than six" in row["note"]
     assert rows.select_dtypes("number").apply(np.isinf).to_numpy().sum() == 0
