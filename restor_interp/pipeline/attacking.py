@@ -192,7 +192,7 @@ def half_documents(
         k=data.k,
         question_share=data.question_share,
         seed=bench.config.seed,
-        exclude=_of_the_run(bench),
+        exclude=frozenset(bench.named),
     )
 
 
@@ -253,7 +253,7 @@ def _ask_otherwise(bench: Workbench, job: Job, asking: Asking, writer: CellWrite
             only=asking.facts,
             context_ids=job.contexts,
             shots=bench.config.questions.shots,
-            avoid_entities=_of_the_run(bench),
+            avoid_entities=frozenset(bench.named),
             seed=bench.config.seed,
         )
     with bench.model.at(asking.state):
@@ -288,17 +288,12 @@ def _reworded(bench: Workbench, settings: Rephrasing, asking: Asking) -> list[Pr
             context_ids=asking.contexts,
             style=questions.style,
             shots=questions.shots,
-            avoid_entities=_of_the_run(bench),
+            avoid_entities=frozenset(bench.named),
             avoid_objects=bench.foils,
             seed=bench.config.seed,
             template=template,
         )
     return found
-
-
-def _of_the_run(bench: Workbench) -> frozenset[str]:
-    data = bench.config.data
-    return frozenset((*data.corrupted, *data.untouched, *data.sham))
 
 
 _OF_KIND: Mapping[str, Callable[[Workbench, Job, Asking, CellWriter], None]] = {
