@@ -130,6 +130,8 @@ def test_rmu_and_its_retain_term_by_hand():
     # The goal is (3, 4): rows 0 and 25/2, then 16/2; a mean over rows of means over tokens.
     assert out.loss.item() == pytest.approx(((0 + 12.5) / 2 + 8) / 2, rel=1e-6)
     assert out.parts["along"].item() == pytest.approx((2.5 + 1.8) / 2, rel=1e-6)
+    later = LOSSES["rmu"](states, targets, direction=direction, coefficient=5.0, first_position=1)
+    assert later.loss.item() == pytest.approx(12.5, rel=1e-6)  # row 1 has no later position
     out = LOSSES["embed_diff"](states, targets, reference_states=torch.zeros(3, 2))
     assert out.loss.item() == pytest.approx((12.5 / 2 + 4.5) / 2, rel=1e-6)
 

@@ -4,6 +4,7 @@ The targets of `undial` and `ceu` are constants: no gradient goes through them.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -119,6 +120,4 @@ def _without_first(targets: Targets, number: int) -> Targets:
     earlier = (targets.position < targets.position[:, None]) & targets.counted
     rank = (same_row & earlier).sum(dim=1)
     token = torch.where(rank >= number, targets.token, NOTHING)
-    return Targets(
-        row=targets.row, position=targets.position, token=token, num_rows=targets.num_rows
-    )
+    return replace(targets, token=token)

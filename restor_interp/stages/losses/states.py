@@ -3,11 +3,13 @@
 They see no logits, so that their parts have no `nll`.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from restor_interp.stages.losses.targets import LossOut, Targets, mean_or_zero, row_means
+from restor_interp.stages.losses.targets import NOTHING, LossOut, Targets, mean_or_zero, row_means
 
 
 def rmu(
@@ -16,12 +18,20 @@ def rmu(
     *,
     direction: Float[Tensor, " d_model"],
     coefficient: float = 20.0,
+    first_position: int = 0,
 ) -> LossOut:
     """RMU (Li et al. 2024): mean_i mean_t (1/d) ‖h_it − c·u‖², u the unit vector `direction`.
 
     Documents' states are steered to one random point, whatever they say. Positions are those that
-    predict a counted token, where the published code takes every real token.
+    predict a counted token, where the published code takes every real token, and of these those
+    from `first_position` of a row on: the state of a row's first token may be an attention sink,
+    a hundred times longer than the others, and then it is all that the mean sees.
+
+    Parts: `distance`, the loss; `along`, the mean of h·u, which is to become c.
     """
+    if first_position:
+        token = torch.where(targets.position >= first_position, targets.token, NOTHING)
+        targets = replace(targets, token=token)
     goal = coefficient * direction.float()
     distance = _mean_square(states.float() - goal, targets)
     along = row_means(states.detach().float() @ direction.float(), targets)
