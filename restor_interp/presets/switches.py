@@ -141,8 +141,27 @@ def full(config: RunConfig) -> RunConfig:
 
 
 def localised(config: RunConfig) -> RunConfig:
-    """Unlearning looks at the tokens that corruption made likelier, instead of whole documents."""
-    return config.model_copy(update={"unlearning": {**config.unlearning, "target": "changed"}})
+    """Unlearning looks at the tokens that corruption made likelier, instead of whole documents.
+
+    Methods for which that has no meaning keep whole documents, and their training says so: those
+    that average over every position, start from the clean model, or read other documents.
+    """
+    # Here rather than above: methods need torch, and presets are read where torch is not wanted.
+    from restor_interp.stages.methods import METHODS
+
+    whole = {
+        name
+        for name, method in METHODS.items()
+        if method.every_position or method.start == "clean" or method.counterpart is not None
+    }
+    methods = {
+        name: chosen.model_copy(update={"training": {**chosen.training, "target": "all"}})
+        if chosen.method in whole
+        else chosen
+        for name, chosen in config.methods.items()
+    }
+    unlearning = {**config.unlearning, "target": "changed"}
+    return config.model_copy(update={"unlearning": unlearning, "methods": methods})
 
 
 def as_in_the_paper(config: RunConfig) -> RunConfig:
