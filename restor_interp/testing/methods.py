@@ -135,24 +135,33 @@ class _Tried:
 
     # ---- its loss
 
-    def loss(self, rows: _Rows, x: Tensor | None = None, others: _Rows | None = None) -> LossOut:
-        """The loss as training computes it; `x` in place of the batch's own logits or states."""
-        targets = self.targets(rows)
+    def loss(
+        self,
+        rows: _Rows,
+        x: Tensor | None = None,
+        others: _Rows | None = None,
+        whole: bool = False,
+    ) -> LossOut:
+        """The loss as training computes it; `x` in place of the batch's own logits or states.
+
+        With `whole` all positions are given, of which those that predict nothing count for nothing.
+        """
+        targets = self.targets(rows, whole)
         keywords = {name: getattr(self.settings, name) for name in self.method.loss_settings}
         if self.method.takes_direction:
             keywords["direction"] = rmu_direction(WIDTH, seed=0)
         keywords |= self._referred(rows, targets, "reference")
         if self.method.paired:
             others = others or self.others
-            chosen = self.targets(others)
+            chosen = self.targets(others, whole)
             keywords["chosen_logits"] = others.x[chosen.row, chosen.position]
             keywords["chosen_targets"] = chosen
             keywords |= self._referred(others, chosen, "chosen_reference")
         x = rows.x if x is None else x
         return self.method.loss_function(x[targets.row, targets.position], targets, **keywords)
 
-    def targets(self, rows: _Rows) -> Targets:
-        if self.method.every_position:
+    def targets(self, rows: _Rows, whole: bool) -> Targets:
+        if self.method.every_position or whole:
             return every_position(rows.ids, rows.mask)
         return predicted_tokens(rows.ids, rows.mask, rows.counted)
 
@@ -212,8 +221,12 @@ class _Tried:
 
     def check_padding(self) -> None:
         if not self.method.every_position:
-            padded = self.loss(self.rows.padded(), others=self.others.padded())
-            self.same(padded, "it depends on padding")
+            padded = self.loss(self.rows.padded(), others=self.others.padded(), whole=True)
+            self.same(
+                padded,
+                "it depends on padding, where targets.token is NOTHING (leave out what is not "
+                "targets.counted, as losses.token_mean does)",
+            )
 
     def check_rows(self) -> None:
         order = torch.tensor([2, 0, 3, 1])

@@ -11,7 +11,7 @@ import torch
 
 from restor_interp.errors import ConfigError
 from restor_interp.models.deltas import State
-from restor_interp.stages.losses import LOSSES, LossOut, rmu_direction, token_logprobs
+from restor_interp.stages.losses import LOSSES, LossOut, rmu_direction, token_logprobs, token_mean
 from restor_interp.stages.methods import METHODS
 from restor_interp.stages.methods.own import method
 from restor_interp.stages.training import TrainSettings, train
@@ -164,8 +164,13 @@ def test_the_checks_see_what_is_wrong():
         return LossOut(loss=LOSSES["ga"](logits, targets).loss / targets.num_rows, parts={})
 
     def in_order(logits, targets):
-        weights = torch.linspace(1, 2, len(targets.token))
-        return LossOut(loss=(weights * token_logprobs(logits, targets)).mean(), parts={})
+        weights = 1 + targets.row
+        return LossOut(
+            loss=token_mean(weights * token_logprobs(logits, targets), targets), parts={}
+        )
+
+    def reads_padding(logits, targets):
+        return LossOut(loss=token_logprobs(logits, targets).mean(), parts={})
 
     def by_width(logits, targets):
         return LossOut(loss=token_logprobs(logits, targets).sum(), parts={"x": logits.mean()})
@@ -174,19 +179,20 @@ def test_the_checks_see_what_is_wrong():
         return LossOut(loss=token_logprobs(logits, targets).mean() / 0, parts={})
 
     def still(logits, targets):
-        return LossOut(loss=token_logprobs(logits.detach(), targets).mean(), parts={})
+        return LossOut(loss=token_mean(token_logprobs(logits.detach(), targets), targets), parts={})
 
     def flat(logits, targets):
-        return LossOut(loss=0 * token_logprobs(logits, targets).mean(), parts={})
+        return LossOut(loss=0 * token_mean(token_logprobs(logits, targets), targets), parts={})
 
     def half(logits, targets):
         return LossOut(loss=logits.log_softmax(-1)[:, 0].mean(), parts={})
 
     problems = {
         wrong_sign: "forgets them: is the sign right",
-        wrong_sign_of_weights: "forgets them|against its gradient raises it",
+        wrong_sign_of_weights: "(forgets them|against its gradient raises it)",
         reads_rows: "a row in which nothing is counted",
         in_order: "order of the rows",
+        reads_padding: r"depends on padding.*targets\.counted",
         by_width: "detach x",
         infinite: "its loss is -inf",
         still: "no gradient",

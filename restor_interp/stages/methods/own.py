@@ -8,8 +8,10 @@
         …
         return ri.LossOut(loss=loss, parts={})
 
-What the function returns is *minimised*. Its keywords with defaults are the method's settings, of
-the type of their annotation or default. `restor_interp.testing.check_method` tries it out.
+`logits` are those at the targets' positions, row after row; positions that are not
+`targets.counted` count for nothing. What the function returns is *minimised*. Its keywords with
+defaults are the method's settings, of the type of their annotation or default.
+`restor_interp.testing.check_method` tries it out.
 """
 
 import functools

@@ -20,9 +20,9 @@ SIMNPO = Method(
     summary="NPO without a reference, on the mean log-probability of a document",
     citation="Fan et al. 2024 (arXiv 2410.07163); β and δ as in open-unlearning",
     hints="Brakes at delta nats per token, wherever it started: with delta 0 and beta 4.5 a "
-    "document of 1 nat per token has 2% of GA's gradient left. Too little: a larger delta or a "
-    "smaller beta. Collapses: a larger beta, then a smaller forget_weight (0.125 in "
-    "open-unlearning).",
+    "document of 1 nat per token has 2% of GA's gradient left. Too little: delta near the nats "
+    "per token that the documents have in the clean model, or a smaller beta. Collapses: a larger "
+    "beta, then a smaller forget_weight (0.125 in open-unlearning).",
     loss="simnpo",
     settings=SimNpoSettings,
     loss_settings=("beta", "delta"),
