@@ -1,0 +1,47 @@
+"""What `restor-interp list` shows of methods and attacks.
+
+Run: python -m pytest tests/pipeline/test_inventory.py
+"""
+
+import yaml
+
+from restor_interp.pipeline.inventory import KINDS, inventory
+from restor_interp.stages.attacks import ATTACKS
+from restor_interp.stages.methods import METHODS
+
+
+def test_every_method_says_its_kind_its_needs_and_how_it_is_tuned():
+    rows = {row["name"]: row for row in inventory("methods")}
+    assert rows.keys() == METHODS.keys()
+    kinds = {
+        kind: {name for name, row in rows.items() if row["kind"] == kind}
+        for kind in ("ceiling", "control", "corruption")
+    }
+    assert kinds == {
+        "ceiling": {"truth_fine_tune", "dpo_truth"},
+        "control": {"retain_only"},
+        "corruption": {"fine_tune"},
+    }
+    needs = {name: row["what"].partition("; needs ")[2] for name, row in rows.items()}
+    assert needs["ga"] == "nothing else"
+    assert needs["msa"] == "the clean model"
+    assert needs["npo"] == "the start state's logprobs, retain text"
+    assert needs["dpo_refusal"] == (
+        "the refusal for each document, the start state's logprobs, retain text"
+    )
+    assert all(row["tuning"] and row["source"] for row in rows.values())
+
+
+def test_settings_are_written_as_an_override_would_be():
+    for kind, things in (("methods", METHODS), ("attacks", ATTACKS)):
+        for row in inventory(kind):
+            read = yaml.safe_load("{" + row["settings"].replace("=", ": ") + "}")
+            settings = things[row["name"]].settings
+            assert settings.read(read or {}, row["name"]) == settings()
+
+
+def test_attacks_are_listed_beside_methods():
+    assert {"methods", "attacks"} <= set(KINDS)
+    rows = {row["name"]: row for row in inventory("attacks")}
+    assert rows.keys() == ATTACKS.keys()
+    assert "Needs the false documents." in rows["relearn_false"]["what"]
