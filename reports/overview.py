@@ -9,6 +9,7 @@ from restor_interp import report
 from restor_interp.reporting.curves import probe_curves, training_curves
 from restor_interp.reporting.flips import flip_tables
 from restor_interp.reporting.frontier import frontier
+from restor_interp.reporting.lasting import lasting_parts
 from restor_interp.reporting.parts import Document, Legend, Section
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.run_sections import entity_table, not_found, provenance
@@ -22,6 +23,8 @@ def overview(results: RunResults) -> Document:
     model = results.config.get("model", "a model")
     trials = frontier(results)
     sweep = (Section("The sweep", trials),) if trials else ()
+    attacked = lasting_parts(results)
+    lasting = (Section("Does it last?", attacked),) if attacked else ()
     return Document(
         f"Run {results.name}",
         (
@@ -29,6 +32,7 @@ def overview(results: RunResults) -> Document:
             Section("States", (state_table(results), *fate_bars(results), Legend(tuple(FATES)))),
             *sweep,
             Section("Flips", flip_tables(results)),
+            *lasting,
             Section(
                 "Entities",
                 (entity_table(results),),
