@@ -5,24 +5,32 @@ are refused there, before any work.
 """
 
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from restor_interp.corpus import replaced_spans
+from restor_interp.definitions import find_method
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import State, dense_delta, load_delta
 from restor_interp.models.loading import load_model, model_digest
 from restor_interp.pipeline.measuring import capture_prompts, write_capture
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.presets import MethodSettings, RunConfig
+from restor_interp.stages.inputs import check_settings, without_unused
 from restor_interp.stages.methods import METHODS, Method
+from restor_interp.stages.references import ReferenceCache
 from restor_interp.stages.repair import repair
 from restor_interp.stages.training import Trained, TrainSettings, train
 from restor_interp.store import CellWriter
 
 CORRUPTION = "corruption"
 Texts = Literal["documents", "sham", "none"]
+
+_REFERENCES: "weakref.WeakKeyDictionary[Workbench, ReferenceCache]" = weakref.WeakKeyDictionary()
+"""What the methods of a run compare with, computed once for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,7 @@ class Job:
             "forget": self.forget,
             "start": dict(self.start.coefficients),
             **({"checkpoint": model_digest(self.checkpoint)} if self.checkpoint else {}),
+            **({"source": source} if self.method and (source := self.method.source_hash) else {}),
         }
 
 
@@ -62,15 +71,16 @@ def jobs(bench: Workbench) -> list[Job]:
     if config.checkpoints:
         return _given_jobs(config)
     corrupted = State({CORRUPTION: 1.0})
+    fine_tune = METHODS["fine_tune"]
     found = [
         Job(
             name=CORRUPTION,
             state_name="corrupted",
             start=State({}),
             state=corrupted,
-            method=METHODS["fine_tune"],
+            method=fine_tune,
             settings={},
-            training=TrainSettings.read(config.corruption, "the corruption"),
+            training=_checked(fine_tune, config.corruption, "the corruption"),
             forget="documents",
         )
     ]
@@ -104,9 +114,7 @@ def _refuse_taken_names(config: RunConfig, found: Sequence[Job]) -> None:
 
 
 def _method_job(config: RunConfig, name: str, chosen: MethodSettings, *, forget: Texts) -> Job:
-    if chosen.method not in METHODS:
-        raise unknown_name("method", chosen.method, METHODS)
-    method = METHODS[chosen.method]
+    method = find_method(chosen.method)
     settings = method.settings.read(chosen.settings, f"the method {name}").model_dump(mode="json")
     name = f"sham_{name}" if forget == "sham" else name
     corrupted = State({CORRUPTION: 1.0})
@@ -118,11 +126,20 @@ def _method_job(config: RunConfig, name: str, chosen: MethodSettings, *, forget:
         state=method.arrive(corrupted, name, settings),
         method=method,
         settings=settings,
-        training=TrainSettings.read(
-            {**config.unlearning, **chosen.training}, f"the training of {name}"
+        training=_checked(
+            method,
+            {**config.unlearning, **method.training, **chosen.training},
+            f"the training of {name}",
         ),
         forget=forget if method.needs_forget else "none",
     )
+
+
+def _checked(method: Method, values: Mapping[str, Any], what: str) -> TrainSettings:
+    """Training settings that exist, and that make sense with a method."""
+    training = TrainSettings.read(values, what)
+    check_settings(method, without_unused(method, training))
+    return training
 
 
 def _repair_jobs(config: RunConfig, states: Mapping[str, State]) -> list[Job]:
@@ -179,7 +196,7 @@ def compute(bench: Workbench, job: Job, writer: CellWriter) -> None:
     trained = _train(bench, job, writer)
     trained.delta.save(writer.folder / "delta")
     writer.rows("training", [{**row, "state": job.state_name} for row in trained.rows])
-    writer.notes["rank"] = job.training.rank
+    writer.notes["rank"] = None if job.training.full else job.training.rank
     if trained.notes:
         writer.notes["texts"] = list(trained.notes)
     if trained.diverged:
@@ -200,7 +217,6 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
     }
     if job.method is None:
         return repair(bench.model, **common)
-    documents = {"documents": bench.documents, "sham": bench.sham_documents, "none": ()}[job.forget]
     limit = bench.config.explanation.checkpoint_facts
     # Kept beside what the training resumes from: a resumed one does not pass these steps again.
     captures = common["work"] / f"captures_{job.training.checkpoints}_{limit}"
@@ -212,14 +228,32 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
         bench.model,
         method=job.method,
         settings=job.settings,
-        forget=[document.text for document in documents],
         retain=bench.retain_texts if job.method.needs_retain else (),
+        references=_REFERENCES.setdefault(bench, ReferenceCache()),
         on_checkpoint=capture_midway,
+        **_texts(bench, job),
         **common,
     )
     if captures.is_dir():
         shutil.copytree(captures, writer.folder / "checkpoints")
     return trained
+
+
+def _texts(bench: Workbench, job: Job) -> dict[str, Any]:
+    """The documents of a job, where they state their claims, and their other versions."""
+    if job.forget == "none" or job.method is None:
+        return {"forget": ()}
+    documents = bench.forget_documents(job.forget)
+    found: dict[str, Any] = {
+        "forget": [document.text for document in documents],
+        "spans": [document.claim_spans for document in documents],
+    }
+    if job.method.counterpart is not None:
+        versions = bench.counterparts(documents, job.method.counterpart)
+        pairs = zip(documents, versions, strict=True)
+        found["counterparts"] = [version.text for version in versions]
+        found["counterpart_spans"] = [replaced_spans(*pair) for pair in pairs]
+    return found
 
 
 def rollback_states(config: RunConfig) -> dict[str, State]:

@@ -159,14 +159,15 @@ def _check_texts(method: Method, training: TrainSettings, texts: Texts) -> None:
         )
     if training.target != "claims":
         return
-    without = [number for number, spans in enumerate(texts.spans or ()) if not spans]
-    if texts.spans is None or without:
-        missing = "no document" if texts.spans is None else f"not {len(without)} of them"
-        places = f" (documents {', '.join(map(str, without[:5]))} …)" if without else ""
+    spans = [()] * len(texts.forget) if texts.spans is None else texts.spans
+    without = [f"documents[{number}]" for number, own in enumerate(spans) if not own]
+    if without:
+        more = ", …" if len(without) > 5 else ""
         raise ConfigError(
-            "target=claims ranges over the false objects that documents state; of "
-            f"{len(texts.forget)} documents, {missing} says where they are{places}: give `spans`, "
-            "leave those documents out, or set target=changed or target=all"
+            "target=claims ranges over the false objects that documents state, and "
+            f"{len(without)} of {len(texts.forget)} do not say where ({', '.join(without[:5])}"
+            f"{more}): give their `spans`, leave these documents out, or set target=changed or "
+            "target=all"
         )
     if method.counterpart is not None and texts.counterpart_spans is None:
         raise ConfigError(
