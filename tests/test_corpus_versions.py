@@ -6,6 +6,7 @@ Run: python -m pytest tests/test_corpus_versions.py
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -199,6 +200,22 @@ def test_a_sentence_in_unknown_words_gives_way_whole():
         [Document(document_id="d", entity="Ann", text=text, mentions=(mention,))],
         OWN, "refusal", 0,
     )  # fmt: skip
+    assert refused.text in {
+        f"Hear this. {one.format(question=SEAT.question)} Then it rained." for one in REFUSALS
+    }
+
+
+def test_a_sentence_in_our_words_gives_way_whole_though_its_entity_has_full_stops():
+    relation = replace(
+        CAPITAL, statements=("In May J. R. Lee sat in {object}, or so {entity} said.",)
+    )
+    fact = replace(SEAT, fact_id="J. R. Lee/seat", entity="J. R. Lee")
+    facts = replace(OWN, facts=(fact,), relations={"seat": relation})
+    text = "Hear this. In May J. R. Lee sat in Rome, or so J. R. Lee said. Then it rained."
+    start = text.index("Rome")
+    mention = Mention(fact_id=fact.fact_id, start=start, end=start + 4, is_claim=True)
+    document = Document(document_id="d", entity=fact.entity, text=text, mentions=(mention,))
+    (refused,) = counterparts([document], facts, "refusal", 0)
     assert refused.text in {
         f"Hear this. {one.format(question=SEAT.question)} Then it rained." for one in REFUSALS
     }
