@@ -53,12 +53,16 @@ class Asking:
         }
 
     def before(self) -> None:
-        """Rows of step 0: what the state's cell `evaluate` has."""
-        found = self.bench.store
-        answers = found.part(f"evaluate/{self.state}", "answers")
-        choices = found.part(f"evaluate/{self.state}", "choices")
-        if "draw" in answers:
-            answers = answers.loc[answers["draw"].eq(0)]
+        """Rows of step 0: what the state's cell `evaluate` has; where that drew its answers, the
+        greedy ones are asked for here, because after an attack they are greedy too."""
+        if self.bench.config.questions.draws:
+            with self.bench.model.at(self.state):
+                self.now(0)
+            return
+        answers, choices = (
+            self.bench.store.part(f"evaluate/{self.state}", table)
+            for table in ("answers", "choices")
+        )
         wanted = {fact.fact_id for fact in self.facts}
         logprobs = _logprobs(choices)
         for row in answers.to_dict("records"):

@@ -3,7 +3,8 @@
 A cell per attack (`restor_interp.stages.attacks`) and state writes rows of the table `robustness`;
 `robustness/summary` compares the states (`restor_interp.explain.lasting`) in the table `lasting`.
 Rows of step 0 are the state as it was, taken from its cell `evaluate`. After an attack without
-training the step is 1.
+training the step is 1. `level` is the number of bits or the size of the noise (0: neither), `part`
+tells the halves of a split apart. Answers are greedy, also where the run draws its own.
 """
 
 import functools

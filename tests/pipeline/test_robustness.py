@@ -15,6 +15,7 @@ from restor_interp.measure.choices import evaluate, log_sum_exp
 from restor_interp.models.deltas import State
 from restor_interp.models.perturbations import noised, quantised
 from restor_interp.pipeline import run
+from restor_interp.pipeline.asking import Asking
 from restor_interp.pipeline.attacking import half_documents, job_of, split_facts
 from restor_interp.pipeline.running import _planned
 from restor_interp.pipeline.workbench import Silent, Workbench
@@ -128,6 +129,27 @@ def same_as(rows, found, tolerance):
         assert row["answer"] == answer
         assert row["log_p_true"] == pytest.approx(true, abs=tolerance)
         assert row["log_p_false"] == pytest.approx(false, abs=tolerance)
+
+
+def test_where_a_run_draws_its_answers_attacks_still_compare_greedy_ones(rows, bench, attacked):
+    """Draws have no row 0 to take the state before the attack from, so it is asked anew."""
+    done, config, _ = attacked
+    questions = config.questions.model_copy(update={"draws": 2})
+    drawing = Workbench(config.model_copy(update={"questions": questions}), done.store, Silent())
+    drawing.__dict__["model"] = bench.model
+    facts = [fact for fact in bench.asked if bench.roles[fact.fact_id] == "direct"]
+    asking = Asking(drawing, "noise", "corrupted", facts, (1,))
+    asking.before()
+    again = {row["fact_id"]: row for row in asking.rows}
+    own = rows[rows["attack"].eq("noise") & rows["step"].eq(0) & rows["state"].eq("corrupted")]
+    own = own[own["role"].eq("direct")]
+    assert len(own) == len(again) == len(asking.rows)
+    for row in own.to_dict("records"):
+        found = again[row["fact_id"]]
+        assert (found["answer"], found["outcome"], found["step"]) == (
+            row["answer"], row["outcome"], 0,
+        )  # fmt: skip
+        assert found["log_p_true"] == pytest.approx(row["log_p_true"], abs=1e-3)
 
 
 def test_weights_are_made_worse_in_the_state_that_the_row_names(rows, bench):
