@@ -163,3 +163,70 @@ def test_help_is_fast_and_has_examples():
     assert time.monotonic() - began < 3  # measured 0.3 s on a quiet machine
     assert "restor-interp run demo" in done.stdout
     assert Path(sys.executable).exists()
+
+
+# ---- sweeps and designs
+
+
+def test_a_sweep_is_planned_with_what_its_trials_share(cli, tmp_path):
+    code, out, err = cli(
+        "sweep", "bios", "--method", "npo", "--method", "ga", "--try", "learning_rate=1e-4:1e-2",
+        "--random", "3", "--seed", "1", "--plan", "--json", "--out", tmp_path / "sweep",
+    )  # fmt: skip
+    assert code == 0 and "0 of" in err
+    needed = {row["cell"]: row["needed by"] for row in json.loads(out)}
+    assert {f"train/{name}-0{number}" for name in ("npo", "ga") for number in (1, 2, 3)} <= set(
+        needed
+    )
+    assert needed["train/corruption"] > 6 and needed["train/ga-03"] == 2
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_design_is_planned_run_by_run(cli, tmp_path):
+    code, out, _ = cli(
+        "plan",
+        "bios",
+        "--seeds",
+        "2",
+        "--rotations",
+        "3",
+        "--json",
+        "--out",
+        tmp_path / "d",
+        *SMALL,
+    )
+    assert code == 0
+    runs = {row["cell"].split("/")[0] for row in json.loads(out)}
+    assert runs == {f"seed{seed}-rot{rotation}" for seed in range(2) for rotation in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "bios"], "needs a method"),
+        (["sweep", "bios", "--method", "npo"], "--try learning_rate="),
+        (["sweep", "bios", "--method", "npo", "--try", "betta=1,2"], "Did you mean beta"),
+        (
+            ["sweep", "bios", "data.corrupted=[Alba Delmonte]", "--method", "npo", "--try",
+             "beta=1,2"],
+            "at least 4",
+        ),
+        (["run", "bios", "--seeds", "0"], "at least 1 seed"),
+        (["run", "bios", "--rotations", "20"], "at least 2 entities at a time"),
+        (["run", "bios", "data.documents=x.json", "--rotations", "2"], "cannot be rotated"),
+    ],
+)  # fmt: skip
+def test_senseless_sweeps_and_designs_are_one_message(cli, tmp_path, arguments, message):
+    code, out, err = cli(*arguments, "--out", tmp_path / "out")
+    assert code == 2 and message in err.replace("\n", " ")
+    assert "Traceback" not in out + err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [("sweep", "--try learning_rate=5e-4,1e-3,2e-3"), ("run", "--seeds 3 --rotations 3")],
+)
+def test_help_of_a_command_shows_how_it_is_called(cli, command, example):
+    code, out, _ = cli(command, "--help")
+    assert code == 0 and example in " ".join(out.replace("│", " ").split())

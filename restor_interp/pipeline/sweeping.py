@@ -10,6 +10,7 @@ tables `trials`, `selection` and `equal_forgetting`; its report gets the page `s
 
 import itertools
 import random
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -232,7 +233,9 @@ def _axis(text: str, methods: Mapping[str, Method]) -> _Axis:
     if ":" in values and kinds:
         return _Axis(**axis, ends=_ends(text, values), whole=float not in kinds)
     try:
-        parsed = yaml.safe_load(f"[{values}]")
+        # YAML reads 6:12 as 372, a number to the base of sixty.
+        quoted = re.sub(r"\d*:\d+|\d+:", lambda found: f'"{found.group()}"', values)
+        parsed = yaml.safe_load(f"[{quoted}]")
     except yaml.YAMLError as error:
         raise ConfigError(f"the values to try in {text!r} are not YAML: {error}") from error
     read = tuple(_as_number(value) if kinds else value for value in parsed)

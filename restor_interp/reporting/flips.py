@@ -22,7 +22,7 @@ from restor_interp.reporting.vocabulary import order_states
 def flip_tables(run: RunResults) -> tuple[Part, ...]:
     """Counts of facts by their three outcomes: facts with a planted falsehood, and all others."""
     if not run.has("flips"):
-        return (Empty("Flips were not counted in this run.", "restor-interp run, once more"),)
+        return (Empty("Flips were not counted in this run.", run.command()),)
     table = run.table("flips")
     direct = where(table, role="direct")
     others = table.loc[~table["role"].eq("direct")]
