@@ -144,12 +144,16 @@ def run(
     from restor_interp.pipeline import run as run_pipeline
 
     if seeds is not None or rotations is not None:
-        _run_design(preset, overrides or [], out, seeds or 1, rotations or 1)
+        _run_design(preset, overrides or [], out, _one(seeds), _one(rotations))
         return
     with Drawn() as drawn:
         finished = run_pipeline(preset, out=out, overrides=overrides or [], progress=drawn)
     out_console.print(finished.summary_text(), markup=False, highlight=False, soft_wrap=True)
     _tell_failures(finished.failures)
+
+
+def _one(number: int | None) -> int:
+    return 1 if number is None else number
 
 
 def _run_design(
@@ -272,7 +276,7 @@ def plan(
         steps = plan_pipeline(preset, out=out, overrides=overrides or [])
     else:
         steps = plan_design(
-            preset, out=out, seeds=seeds or 1, rotations=rotations or 1, overrides=overrides or []
+            preset, out=out, seeds=_one(seeds), rotations=_one(rotations), overrides=overrides or []
         )
     _show_cells(steps, as_json)
 
@@ -319,7 +323,7 @@ def report(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="definitions, methods, presets, models, facts, or all")
+        str, typer.Argument(help="definitions, methods, attacks, presets, models, facts, or all")
     ] = "all",
     as_json: AsJson = False,
 ) -> None:

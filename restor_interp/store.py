@@ -55,6 +55,17 @@ _COLUMNS = {
     "probes": "probe state fitted_on layer position metric value control control_value n",
     "fates": ("fact_id state fate mechanism flags margin r_subject r_mid r_out rds evidence"),
     "summary": "state role metric value low high n_facts n_entities mde",
+    "texts": "set text_id state n_tokens nll perplexity",
+    "judgements": "fact_id context_id template draw state judge outcome reason",
+    "agreement": "state judge_a judge_b kappa low high n failed",
+    "robustness": (
+        "fact_id context_id state attack step template answer outcome correct"
+        " log_p_true log_p_false reason"
+    ),
+    "lasting": (
+        "state attack step role metric value low high n_facts n_entities p mde against reason"
+    ),
+    "flips": "state role clean corrupted unlearned n_facts n_entities",
     "failures": "cell reason",
 }
 TABLES = {name: tuple(columns.split()) for name, columns in _COLUMNS.items()}

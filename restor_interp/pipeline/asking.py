@@ -8,7 +8,7 @@ import pandas as pd
 from restor_interp.facts import Fact
 from restor_interp.measure.choices import ChoiceScore, evaluate, log_sum_exp
 from restor_interp.measure.judging import judge
-from restor_interp.pipeline.measuring import MOST_SPELLINGS, _judged, _scored_objects
+from restor_interp.pipeline.measuring import MOST_SPELLINGS, judged_row, scored_objects
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt, reverse_answers
 
@@ -106,14 +106,14 @@ class Asking:
     def _objects(self, prompt: Prompt) -> list[tuple[str, str]]:
         """(category, spelling) of what is scored; of a reverse question the entity alone."""
         if prompt.template != "reverse":
-            return _scored_objects(self.bench, prompt.fact_id)
+            return scored_objects(self.bench, prompt.fact_id)
         fact = self.bench.asked_by_id[prompt.fact_id]
         names = reverse_answers(self.bench.facts, fact)
         return [("true", name) for name in names[:MOST_SPELLINGS]]
 
     def _outcome(self, prompt: Prompt, answer: str) -> dict[str, Any]:
         if prompt.template != "reverse":
-            judged = _judged(self.bench, prompt, answer)
+            judged = judged_row(self.bench, prompt, answer)
             return {name: judged[name] for name in ("outcome", "correct", "reason")}
         facts, fact = self.bench.facts, self.bench.asked_by_id[prompt.fact_id]
         kind = facts.entities[fact.entity].kind

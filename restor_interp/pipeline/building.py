@@ -9,8 +9,8 @@ from restor_interp.pipeline.workbench import Workbench
 from restor_interp.store import Cell, CellWriter
 
 VERSIONS: Mapping[str, int] = {
-    "data": 1,
-    "train": 1,
+    "data": 2,
+    "train": 2,
     "evaluate": 1,
     "margins": 1,
     "capture": 1,

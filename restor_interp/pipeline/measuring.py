@@ -42,7 +42,7 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
     """
     questions = bench.config.questions
     prompts = bench.prompts()
-    objects = [_scored_objects(bench, prompt.fact_id) for prompt in prompts]
+    objects = [scored_objects(bench, prompt.fact_id) for prompt in prompts]
     with bench.model.at(state):
         found = evaluate(
             bench.model,
@@ -56,7 +56,7 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
     for prompt, own, texts, scores in zip(prompts, objects, said, found.scores, strict=True):
         fixed = {"fact_id": prompt.fact_id, "context_id": prompt.context_id, "state": state}
         answers += [
-            fixed | _judged(bench, prompt, text, draw)
+            fixed | judged_row(bench, prompt, text, draw)
             for draw, text in enumerate(texts, start=1 if questions.draws else 0)
         ]
         choices += [
@@ -100,7 +100,7 @@ def spelled_candidates(bench: Workbench, fact: Fact) -> list[tuple[str, ...]]:
     return [bench.facts.spellings(name)[:MOST_SPELLINGS] for name in bench.candidates(fact)]
 
 
-def _scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
+def scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
     """(category, spelling): the true object first, then the false one, then another of its type."""
     fact = bench.asked_by_id[fact_id]
     true, foil, *others = bench.candidates(fact)
@@ -113,7 +113,7 @@ def _scored_objects(bench: Workbench, fact_id: str) -> list[tuple[str, str]]:
     return ordered + [(category, name) for category, names in spelled for name in names[1:]]
 
 
-def _judged(bench: Workbench, prompt: Prompt, answer: str, draw: int = 0) -> dict[str, Any]:
+def judged_row(bench: Workbench, prompt: Prompt, answer: str, draw: int = 0) -> dict[str, Any]:
     fact = bench.asked_by_id[prompt.fact_id]
     judgement = judge(
         answer,

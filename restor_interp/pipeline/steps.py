@@ -5,7 +5,6 @@ that `plan` can say what would be computed, and why, before anything is.
 """
 
 import functools
-from pathlib import Path
 
 from restor_interp.disk import sha256_of
 from restor_interp.errors import ConfigError, unknown_name
@@ -36,11 +35,7 @@ def steps(bench: Workbench) -> list[Step]:
         data=data,
         seed=config.seed,
         facts=digest(repr(bench.facts)),
-        files={
-            name: sha256_of(Path(name)) if Path(name).is_file() else None
-            for name in (config.data.documents, config.data.claims)
-            if name
-        },
+        files={name: sha256_of(path) for name, path in bench.files().items()},
         asked=len(bench.asked),
     )
 
