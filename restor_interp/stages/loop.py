@@ -5,6 +5,7 @@ of the retain text. All that needs logits goes through the model in one pass and
 what is compared with a reference gets it from the same model with the delta off, once per batch.
 """
 
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -243,33 +244,24 @@ class Loop:
             return None
         key = (side, batch.index)
         if key not in self.references:
-
-            @torch.no_grad()
-            def compute() -> Tensor:
-                with self.trained.disabled():
-                    states = picked(self._states(batch.ids, batch.mask, layer), targets)
-                    if wanted == "logprobs":
-                        return token_logprobs(self.forward.logits(states), targets)
-                    return states
-
-            self.references[key] = (
-                compute()
-                if self.shared is None
-                else self.shared.get(
-                    reference_key(
-                        self.start_digest,
-                        f"{'logprobs' if wanted == 'logprobs' else 'states'} {layer} "
-                        f"{self.training.bf16} {self.forward.plain}",
-                        batch.ids,
-                        batch.mask,
-                        targets.row,
-                        targets.position,
-                        targets.token,
-                    ),
-                    compute,
-                )
-            )
+            kind = "logprobs" if wanted == "logprobs" else "states"
+            compute = functools.partial(self._computed, kind, layer, batch, targets)
+            if self.shared is None:
+                self.references[key] = compute()
+            else:
+                what = f"{kind} {layer} {self.training.bf16} {self.forward.plain}"
+                read = (batch.ids, batch.mask, targets.row, targets.position, targets.token)
+                mark = reference_key(self.start_digest, what, *read)
+                self.references[key] = self.shared.get(mark, compute)
         return self.references[key]
+
+    @torch.no_grad()
+    def _computed(self, kind: str, layer: int | None, batch: Batch, targets: Targets) -> Tensor:
+        with self.trained.disabled():
+            states = picked(self._states(batch.ids, batch.mask, layer), targets)
+            if kind == "states":
+                return states
+            return token_logprobs(self.forward.logits(states), targets)
 
     def _compared(self, side: Side, kept: Tensor | None) -> dict[str, Tensor]:
         """The keyword with which a loss is given its reference."""

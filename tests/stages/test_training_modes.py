@@ -190,17 +190,22 @@ def test_a_pair_stays_a_pair_in_batches_of_other_sizes():
 
 def test_documents_counterparts_and_retain_text_share_a_forward_pass(monkeypatch):
     model = fresh()
-    passes = []
+    passes, pairs = [], set()
     inner = model.hf_model.base_model
     plain = inner.forward
 
     def counted(*args, **keywords):
         passes.append((torch.is_grad_enabled(), len(keywords["input_ids"])))
+        if passes[-1] == (True, 6):
+            real = zip(keywords["input_ids"], keywords["attention_mask"].bool(), strict=True)
+            texts = [model.tokenizer.decode(ids[mask]) for ids, mask in real]
+            pairs.update(zip(texts[:2], texts[2:4], strict=True))
         return plain(*args, **keywords)
 
     monkeypatch.setattr(inner, "forward", counted)
     run(model, "dpo_truth", counterparts=OTHERS, epochs=3)
     assert passes.count((True, 6)) == 6  # two documents, two counterparts, two neutral texts
+    assert pairs == set(zip(DOCUMENTS, OTHERS, strict=True))
     # Two batches of documents and two of counterparts, once; two passes check the fast way.
     assert sum(not graded for graded, _ in passes) == 4 + 2
 
@@ -393,6 +398,25 @@ def test_a_killed_training_continues_to_the_same_bits(mode, tmp_path):
     model = fresh()
     run(model, method, **{**keywords, "steps": 1})
     assert all(torch.equal(after[name], p) for name, p in model.hf_model.named_parameters())
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_one_killed_before_it_diverges_goes_back_to_the_same_bits(full, tmp_path):
+    """The first step after the kill is beyond the bound: the last good delta is from before it."""
+    keywords = {"full": full, "steps": 60, "loss_bound": 10.0, "start": State({}), "save_every": 1}
+    keywords |= {"forget": DOCUMENTS[:1], "learning_rate": 3e-3 if full else 1e-2}
+    whole = run(fresh(), "ga", **keywords)
+    last = len(whole.rows)
+    assert whole.diverged is not None and 2 < last < 60
+
+    def stop(done, total):
+        if done == last - 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(fresh(), "ga", work=tmp_path, on_step=stop, **keywords)
+    resumed = run(fresh(), "ga", work=tmp_path, **keywords)
+    assert resumed.diverged == whole.diverged and same_bits(whole, resumed)
 
 
 def test_other_counterparts_are_another_training(tmp_path):
