@@ -1,0 +1,370 @@
+"""The page `restor.md` from committed tables: numbers are looked up, verdicts follow from rules.
+
+A claim is `held` where its test reaches p ≤ 0.05 in the claimed direction, `failed` where the 95%
+interval excludes what is claimed, and `not decided` otherwise: then the smallest effect that such
+an experiment finds in four of five cases (mde) says what is not known.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+LEVEL = 0.05
+MOST_OF_IT = 0.8
+"""Share of the lost facts that "restores" claims (RESTOR's own NPO rows give 0.82 to 0.94)."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One row of a table."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    mde: float = math.nan
+    n_facts: int = 0
+    n_entities: int = 0
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.value)
+
+    def above(self, bound: float = 0.0) -> bool:
+        return self.low > bound
+
+    def below(self, bound: float = 0.0) -> bool:
+        return self.high < bound
+
+    def told(self, unit: str = "%", *, signed: bool = False) -> str:
+        """Value and interval, shares in per cent."""
+        if not self.known:
+            return "–"
+        times, digits = (100, 0) if unit == "%" else (1, 2)
+        sign = "+" if signed else ""
+
+        def one(number: float) -> str:
+            return f"{times * number:{sign}.{digits}f}".replace("-", "−")
+
+        span = "" if math.isnan(self.low) else f" [{one(self.low)}, {one(self.high)}]"
+        return f"{one(self.value)}{span}"
+
+
+class Tier:
+    """The committed tables of one tier."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / f"{name}.csv")
+
+    def has(self, name: str) -> bool:
+        return (self.folder / f"{name}.csv").is_file()
+
+    def number(
+        self, state: str, metric: str, role: str = "direct", table: str = "pooled"
+    ) -> Number:
+        rows = self.table(table)
+        rows = rows.loc[rows["state"].eq(state) & rows["metric"].eq(metric) & rows["role"].eq(role)]
+        if rows.empty:
+            return Number(math.nan)
+        row = rows.iloc[0]
+        numbers = {k: float(row.get(k, math.nan)) for k in ("value", "low", "high", "p", "mde")}
+        counts = {k: int(row[k]) for k in ("n_facts", "n_entities")}
+        return Number(**numbers, **counts)
+
+    def states(self) -> list[str]:
+        return list(dict.fromkeys(self.table("pooled")["state"]))
+
+
+# ---- tables
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def states_table(tier: Tier) -> str:
+    """One row per state: what it says, what came back, and beyond its controls."""
+    rows = []
+    for state in tier.states():
+        if state.startswith("sham_"):
+            continue
+
+        def get(metric: str, role: str = "direct", state: str = state) -> Number:
+            return tier.number(state, metric, role)
+
+        p_false = get("log_p_false")
+        beyond = get("restored_minus_sham")
+        rows.append(
+            [
+                state,
+                f"{math.exp(p_false.value):.2g}" if p_false.known else "–",
+                get("accuracy").told(),
+                get("accuracy", "untouched").told(),
+                get("p_restored").told(),
+                beyond.told(signed=True),
+                f"{beyond.p:.3f}" if beyond.known else "–",
+                get("restored_minus_rollback").told(signed=True),
+            ]
+        )
+    header = ["state", "p(false)", "direct right %", "untouched right %", "restored %"]
+    header += ["minus its sham", "p", "minus rollback of equal p(false)"]
+    return _markdown(header, rows)
+
+
+def depth_table(tier: Tier) -> str:
+    """How much is lost per corruption level, at equal steps and as in the paper."""
+    rows = tier.table("depth")
+    rows = rows.loc[rows["state"].eq("corrupted")]
+    found = []
+    for (schedule, k), own in rows.groupby(["schedule", "k"], sort=False):
+        by = own.set_index(["role", "metric"])
+        steps = own["steps"].iloc[0]
+
+        def get(role: str, metric: str, by: pd.DataFrame = by) -> str:
+            if (role, metric) not in by.index:
+                return "–"
+            row = by.loc[(role, metric)]
+            return Number(row["value"], row["low"], row["high"]).told()
+
+        cells = [get("direct", "accuracy"), get("sibling", "accuracy")]
+        cells += [get("untouched", "accuracy")]
+        found.append([str(schedule), str(k), str(steps), *cells])
+    header = ["schedule", "k", "steps", "direct right %", "sibling right %", "untouched right %"]
+    return _markdown(header, found)
+
+
+def lasting_table(tier: Tier) -> str:
+    """Accuracy on direct facts before and after each attack."""
+    rows = tier.table("lasting")
+    own = rows.loc[rows["role"].eq("direct") & rows["metric"].eq("accuracy")]
+    last = own.groupby(["attack", "part", "level", "state"], sort=False, dropna=False).tail(1)
+    attacks = list(
+        dict.fromkeys(zip(last["attack"], last["part"].fillna(""), last["level"], strict=True))
+    )
+    states = list(dict.fromkeys(last["state"]))
+    before = own.loc[own["step"].eq(0)].drop_duplicates("state").set_index("state")["value"]
+    found = [["before", *(f"{100 * before.get(state, math.nan):.0f}" for state in states)]]
+    for attack, part, level in attacks:
+        chosen = last.loc[
+            last["attack"].eq(attack) & last["part"].fillna("").eq(part) & last["level"].eq(level)
+        ].set_index("state")["value"]
+        name = f"{attack} {part}".strip() + (f" {level:g}" if level else "")
+        found.append([name, *(f"{100 * chosen.get(state, math.nan):.0f}" for state in states)])
+    return _markdown(["after", *states], found)
+
+
+# ---- claims
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim in a tier."""
+
+    word: str
+    why: str
+
+
+def _tested(number: Number, what: str) -> str:
+    extra = f", p = {number.p:.3f}" if not math.isnan(number.p) else ""
+    mde = f", mde {100 * number.mde:.0f}" if math.isfinite(number.mde) else ""
+    return (
+        f"{what} {number.told(signed=True)} points (n = {number.n_facts} facts, "
+        f"{number.n_entities} entities{extra}{mde})"
+    )
+
+
+def _forgets_not_restores(tier: Tier) -> Verdict:
+    """H1: GA and KL make the falsehood rarer and do not bring the truth back."""
+    told, held, failed = [], [], []
+    for state in ("grad_diff", "kl_restor"):
+        false = tier.number(state, "log_p_false_minus_corrupted")
+        back = tier.number(state, "restored_minus_corrupted")
+        beyond = tier.number(state, "restored_minus_sham")
+        forgets = false.below()
+        restores = beyond.above()
+        held.append(forgets and not restores and back.high < MOST_OF_IT)
+        failed.append(restores or not forgets)
+        told.append(
+            f"{state}: log p(false) {false.told('nats', signed=True)} nats; "
+            + _tested(back, "restored minus corrupted")
+            + "; "
+            + _tested(beyond, "minus its sham")
+        )
+    word = "held" if all(held) else "failed" if all(failed) else "not decided"
+    return Verdict(word, ". ".join(told))
+
+
+def _npo_restores(tier: Tier) -> Verdict:
+    """H2: NPO restores, nearly all of it."""
+    share = tier.number("npo", "p_restored")
+    beyond = tier.number("npo", "restored_minus_sham")
+    if share.above(MOST_OF_IT) and beyond.above():
+        word = "held"
+    elif share.below(MOST_OF_IT) or beyond.below():
+        word = "failed"
+    else:
+        word = "not decided"
+    told = f"NPO restores {share.told()}% of the lost facts; " + _tested(beyond, "minus its sham")
+    return Verdict(word, told)
+
+
+def _deeper_with_k(tier: Tier) -> Verdict:
+    """H4: more unrelated context corrupts more; the confound is the number of steps."""
+    if not tier.has("depth"):
+        return Verdict("not testable here", "k was not varied")
+    rows = tier.table("depth")
+    rows = rows.loc[
+        rows["state"].eq("corrupted") & rows["role"].eq("direct") & rows["metric"].eq("accuracy")
+    ]
+    told, ends = [], {}
+    for schedule, own in rows.groupby("schedule", sort=False):
+        first, last = own.iloc[0], own.iloc[-1]
+        one = Number(first["value"], first["low"], first["high"])
+        other = Number(last["value"], last["low"], last["high"])
+        ends[schedule] = (one, other)
+        told.append(
+            f"{schedule}: direct facts right {one.told()}% at k = {first['k']} "
+            f"({first['steps']} steps), {other.told()}% at k = {last['k']} ({last['steps']} steps)"
+        )
+    one, other = ends["equal steps"]
+    if other.high < one.low:
+        word = "held"
+    elif other.low > one.high:
+        word = "failed"
+    else:
+        word = "not decided"
+    return Verdict(word, "; ".join(told))
+
+
+def _localised_helps(tier: Tier) -> Verdict:
+    """H6: forgetting only the corrupted segments helps."""
+    told, better, worse = [], [], []
+    for method in ("npo", "grad_diff"):
+        whole = tier.number(method, "p_restored")
+        for target in ("claims", "changed"):
+            local = tier.number(f"{method}-{target}", "p_restored")
+            if not local.known:
+                continue
+            better.append(local.low > whole.high)
+            worse.append(local.high < whole.low)
+            told.append(f"{method} {whole.told()}%, on {target} {local.told()}%")
+    if not told:
+        return Verdict("not testable here", "no localised targets in this tier")
+    word = "held" if all(better) else "failed" if all(worse) else "not decided"
+    return Verdict(word, "; ".join(told))
+
+
+def _towards_random(tier: Tier) -> Verdict:
+    """H8: GA and KL move outputs to random objects, NPO to the clean ordering."""
+    if not tier.has("scores"):
+        return Verdict("not testable here", "categories were not scored")
+    rows = tier.table("scores")
+    rows = rows.loc[rows["role"].eq("direct")].set_index(["state", "metric"])["value"]
+
+    def gap(state: str, other: str) -> float:
+        return float(rows[state, "score_true"] - rows[state, other])
+
+    told = [
+        f"{state}: true − false {gap(state, 'score_false'):+.2f}, "
+        f"true − random {gap(state, 'score_random'):+.2f}"
+        for state in ("clean", "corrupted", "grad_diff", "kl_restor", "npo")
+    ]
+    near_random = all(
+        gap(s, "score_random") < 0.25 * gap("clean", "score_random")
+        for s in ("grad_diff", "kl_restor")
+    )
+    ordered = gap("npo", "score_false") > 0 and gap("npo", "score_random") > 0.5 * gap(
+        "clean", "score_random"
+    )
+    word = "held" if near_random and ordered else "failed"
+    return Verdict(word, "mean log-probability per token, nats. " + "; ".join(told))
+
+
+def _clean_checkpoint(tier: Tier) -> Verdict:
+    """H10: task vectors of the corrupted model are weak, of the clean checkpoint nearly exact."""
+    weak = tier.number("task_vector", "p_restored")
+    strong = tier.number("msa", "p_restored")
+    if strong.low > weak.high and strong.above(0.5):
+        word = "held"
+    elif strong.high < weak.low or strong.below(0.5):
+        word = "failed"
+    else:
+        word = "not decided"
+    return Verdict(word, f"task vector {weak.told()}%, from the clean checkpoint {strong.told()}%")
+
+
+def _untestable(why: str) -> Callable[[Tier], Verdict]:
+    return lambda tier: Verdict("not testable here", why)
+
+
+CLAIMS: Sequence[tuple[str, str, Callable[[Tier], Verdict]]] = (
+    ("H1", "Forgetting is not restoring: GA and KL only do the first", _forgets_not_restores),
+    ("H2", "NPO restores (at least 80% of what was lost)", _npo_restores),
+    (
+        "H3",
+        "GA and KL restore only when the documents hold no unrelated context",
+        _untestable("methods were run at one corruption level"),
+    ),
+    ("H4", "More unrelated context (k) corrupts more", _deeper_with_k),
+    (
+        "H5",
+        "SQuAD-style corruption cannot be undone by any method",
+        _untestable("it needs the SQuAD documents, and a model that knows those people"),
+    ),
+    ("H6", "Localised targets improve unlearning", _localised_helps),
+    (
+        "H7",
+        "The clean model's confidence foretells restoration",
+        _untestable("prediction per fact is not part of this page"),
+    ),
+    ("H8", "GA and KL move answers to random objects, NPO to the clean order", _towards_random),
+    (
+        "H9",
+        "Restoration needs correct facts to be left in the weights",
+        _untestable("no run removes the true facts from the training data"),
+    ),
+    (
+        "H10",
+        "Task vectors are weak; from a clean checkpoint they are nearly exact",
+        _clean_checkpoint,
+    ),
+)
+
+
+TIER_TITLES = {
+    "bios": "`bios`: invented people in a small model trained on them",
+    "atlas": "Embedded model, built-in facts",
+    "restor": "Embedded model, RESTOR's official data",
+}
+
+
+def write_page(here: Path) -> None:
+    """`restor.md` beside the tables."""
+    tiers = {
+        name: Tier(here / "tables" / name)
+        for name in TIER_TITLES
+        if (here / "tables" / name / "pooled.csv").is_file()
+    }
+    parts = [(here / "restor.head.md").read_text().rstrip()]
+    for name, tier in tiers.items():
+        parts += [f"## {TIER_TITLES[name]}", states_table(tier)]
+        if tier.has("depth"):
+            parts += ["### Corruption level", depth_table(tier)]
+        if tier.has("lasting"):
+            parts += ["### Does it last?", lasting_table(tier)]
+    parts.append("## The paper's claims")
+    for key, claim, judge in CLAIMS:
+        told = [f"**{key}. {claim}.**"]
+        for name, tier in tiers.items():
+            found = judge(tier)
+            told.append(f"`{name}`: *{found.word}*. {found.why}.")
+        parts.append(" ".join(told))
+    (here / "restor.md").write_text("\n\n".join(parts) + "\n")
+    print(here / "restor.md")
