@@ -317,7 +317,7 @@ def measured_elsewhere(
         command = [sys.executable, str(Path(__file__).resolve()), "--model", options.model]
         command += ["--threads", str(torch.get_num_threads())]
         command += ["--memory-of", method, side, str(place)]
-        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
         told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(told.stdout.strip().splitlines()[-1])
 
