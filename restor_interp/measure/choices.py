@@ -56,9 +56,9 @@ class Evaluation:
     """What a state says to each prompt, and how likely it makes the objects."""
 
     answers: list[str]
-    """Greedy ones; none where answers were sampled."""
+    """Greedy ones."""
     drawn: list[list[str]]
-    """Sampled ones per prompt, one per draw; none where the greedy answer was wanted."""
+    """Sampled ones per prompt, one per draw; none without `sampling`."""
     scores: list[list[ChoiceScore]]
     """Per prompt, one per object."""
 
@@ -94,7 +94,7 @@ def evaluate(
     """`generate_answers` and `score_choices` in one pass: prompts are run once for both.
 
     A greedy answer that is one of the objects costs nothing beyond its score. With `sampling`,
-    answers are drawn instead, as `sample_answers` draws them.
+    answers are drawn as well, as `sample_answers` draws them.
     """
     return _evaluate(model, prompts, objects, max_new_tokens, sampling, max_tokens_per_batch)
 
@@ -129,10 +129,10 @@ def _evaluate(
         ]
         for names, own, each in zip(objects, continuations, found, strict=True)
     ]
-    said = [[answer_text(model, tokens) for tokens in each.said] for each in found]
+    drawn = [[answer_text(model, tokens) for tokens in each.drawn] for each in found]
     return Evaluation(
-        answers=[answer for own in said for answer in own] if sampling is None else [],
-        drawn=[] if sampling is None else said,
+        answers=[answer_text(model, each.greedy) for each in found],
+        drawn=[] if sampling is None else drawn,
         scores=scores,
     )
 
@@ -172,8 +172,8 @@ def object_paths(
 class _Found:
     logprobs: list[tuple[float, ...]]
     """Per object, of each of its tokens and the line end."""
-    said: list[TokenPath]
-    """One greedy answer, or those that were drawn."""
+    greedy: TokenPath
+    drawn: list[TokenPath]
 
 
 def _score_and_say(
@@ -185,11 +185,11 @@ def _score_and_say(
     max_new_tokens: int,
 ) -> Generator[list[Ask], list[Reading], _Found]:
     logprobs, greedy = yield from read_continuations(path, continuations)
-    if sampling is None:
-        said = [(yield from continue_greedily(path, greedy, ends, max_new_tokens))]
-    else:
-        said = yield from continue_sampled(path, prompt, sampling, ends, max_new_tokens)
-    return _Found(logprobs=logprobs, said=said)
+    said = yield from continue_greedily(path, greedy, ends, max_new_tokens)
+    drawn: list[TokenPath] = []
+    if sampling is not None:
+        drawn = yield from continue_sampled(path, prompt, sampling, ends, max_new_tokens)
+    return _Found(logprobs=logprobs, greedy=said, drawn=drawn)
 
 
 def read_continuations(

@@ -53,19 +53,14 @@ class Asking:
         }
 
     def before(self) -> None:
-        """Rows of step 0: what the state's cell `evaluate` has; where that drew its answers, the
-        greedy ones are asked for here, because after an attack they are greedy too."""
-        if self.bench.config.questions.draws:
-            with self.bench.model.at(self.state):
-                self.now(0)
-            return
+        """Rows of step 0: the greedy answers of the state's cell `evaluate`."""
         answers, choices = (
             self.bench.store.part(f"evaluate/{self.state}", table)
             for table in ("answers", "choices")
         )
         wanted = {fact.fact_id for fact in self.facts}
         logprobs = _logprobs(choices)
-        for row in answers.to_dict("records"):
+        for row in answers.loc[answers["draw"].eq(0)].to_dict("records"):
             fact_id, context_id = str(row["fact_id"]), int(row["context_id"])
             if fact_id in wanted and context_id in self.contexts:
                 self.rows.append(

@@ -12,14 +12,14 @@ VERSIONS: Mapping[str, int] = {
     "data": 2,
     "train": 2,
     "evaluate": 1,
-    "margins": 1,
+    "margins": 2,
     "capture": 1,
     "analysis": 1,
     "probe": 1,
     "texts": 1,
     "judge": 1,
     "robustness": 1,
-    "explain": 1,
+    "explain": 2,
     "report": 1,
 }
 """Raise a number when the code of a kind of cell gives other results than before."""

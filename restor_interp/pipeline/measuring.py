@@ -10,6 +10,7 @@ from restor_interp.facts import Fact
 from restor_interp.measure.capture import capture, object_vectors
 from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
+from restor_interp.measure.margins import SpecificRule
 from restor_interp.measure.margins import measure_margins as margins_of
 from restor_interp.measure.sampling import (
     RESTOR_MAX_LENGTH,
@@ -38,7 +39,7 @@ def write_data(bench: Workbench, writer: CellWriter) -> None:
 def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
     """Answers, judged, and how likely the true, the false and a random object are.
 
-    One greedy answer per question, or as many as `questions.draws` drawn ones instead of it.
+    Draw 0 of an answer is the greedy one; `questions.draws` more are sampled.
     """
     questions = bench.config.questions
     prompts = bench.prompts()
@@ -51,13 +52,13 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
             max_new_tokens=questions.max_new_tokens,
             sampling=sampling(bench) if questions.draws else None,
         )
-    said = found.drawn if questions.draws else [[answer] for answer in found.answers]
+    drawn = found.drawn or [[] for _ in prompts]
+    said = [[greedy, *own] for greedy, own in zip(found.answers, drawn, strict=True)]
     answers, choices = [], []
     for prompt, own, texts, scores in zip(prompts, objects, said, found.scores, strict=True):
         fixed = {"fact_id": prompt.fact_id, "context_id": prompt.context_id, "state": state}
         answers += [
-            fixed | judged_row(bench, prompt, text, draw)
-            for draw, text in enumerate(texts, start=1 if questions.draws else 0)
+            fixed | judged_row(bench, prompt, text, draw) for draw, text in enumerate(texts)
         ]
         choices += [
             fixed
@@ -139,9 +140,9 @@ def judged_row(bench: Workbench, prompt: Prompt, answer: str, draw: int = 0) -> 
 def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
     """Margins of the facts for which one can decide something; the others get a reason.
 
-    In the clean state: facts that it answers at least once. In the others: facts that are specific
-    knowledge of the clean one, about corrupted entities, and that the corrupted state gets wrong
-    at least once; only of these can one ask whether they were restored or guessed. With
+    In the clean state: facts that it answers often enough to know them. In the others: facts that
+    are specific knowledge of the clean one, about corrupted entities, and that the corrupted state
+    gets wrong at least once; only of these can one ask whether they were restored or guessed. With
     `margins_of: right`, only where the state answers them.
     """
     reasons = _reasons_not_to_measure(bench, state)
@@ -192,15 +193,15 @@ _NO_MARGIN = dict.fromkeys(
 def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
     """fact_id -> why its margin would decide nothing."""
     right = bench.times_right("clean")
+    needed = SpecificRule().min_right * bench.config.questions.contexts - 1e-9
     reasons = {
-        fact.fact_id: "the clean model never answers it"
+        fact.fact_id: "the clean model answers it in too few contexts to know it"
         for fact in bench.asked
-        if not right[fact.fact_id]
+        if right[fact.fact_id] < needed
     }
     if state == "clean":
         return reasons
     corrupted_right, own_right = bench.times_right("corrupted"), bench.times_right(state)
-    asked_times = bench.config.questions.contexts * max(1, bench.config.questions.draws)
     only_right = bench.config.questions.margins_of == "right"
     specific = bench.known_specific
     for fact in bench.asked:
@@ -209,7 +210,7 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
             reason = "not specific knowledge of the clean model"
         elif bench.roles[fact.fact_id] not in ("direct", "sibling"):
             reason = "not about a corrupted entity"
-        elif corrupted_right[fact.fact_id] == asked_times:
+        elif corrupted_right[fact.fact_id] == bench.config.questions.contexts:
             reason = "corruption did not take it"
         elif only_right and not own_right[fact.fact_id]:
             reason = "never answered in this state (questions.margins_of=right)"

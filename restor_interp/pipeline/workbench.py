@@ -321,8 +321,12 @@ class Workbench:
         )
 
     def times_right(self, state: str) -> dict[str, int]:
-        """fact_id -> in how many contexts a state answers it. Needs the state's cell `evaluate`."""
+        """fact_id -> in how many contexts a state answers it. Needs the state's cell `evaluate`.
+
+        Greedy answers count, so that a context counts once.
+        """
         answers = self.store.part(f"evaluate/{state}", "answers")
+        answers = answers.loc[answers["draw"].eq(0)]
         times = dict.fromkeys(answers["fact_id"].tolist(), 0)
         for fact_id, correct in zip(answers["fact_id"], answers["correct"], strict=True):
             times[fact_id] += bool(correct)

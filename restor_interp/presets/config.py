@@ -63,7 +63,7 @@ class QuestionSettings(Section):
     shots: int = Field(default=5, ge=1)
     max_new_tokens: int = Field(default=12, ge=1)
     draws: int = Field(default=0, ge=0)
-    """Sampled answers per question; 0: one greedy answer, draw 0. RESTOR samples 3."""
+    """Sampled answers per question beside the greedy one. RESTOR samples 3."""
     temperature: float = Field(default=1.0, gt=0)
     """Of sampled answers."""
     top_p: float = Field(default=1.0, gt=0, le=1)

@@ -13,7 +13,7 @@ import safetensors.numpy
 import torch
 
 from restor_interp.errors import ConfigError
-from restor_interp.measure.answers import sample_answers
+from restor_interp.measure.answers import generate_answers, sample_answers
 from restor_interp.measure.sampling import Sampling
 from restor_interp.pipeline import texts
 from restor_interp.pipeline.running import _work_through
@@ -118,21 +118,27 @@ def test_corruption_makes_its_documents_likely_and_the_truth_less_by_comparison(
     assert nll["corrupted", "documents"] < nll["rollback_0.5", "documents"]
 
 
-def test_draws_of_a_run_are_its_answers(scored):
+def test_draws_of_a_run_stand_beside_its_greedy_answers(scored):
     answers = scored.store.part("evaluate/clean", "answers")
     prompts = scored.prompts()
-    assert len(answers) == 3 * len(prompts) == 3 * 2 * len(scored.asked)
-    assert answers["draw"].tolist() == [1, 2, 3] * len(prompts)
+    assert len(prompts) == 2 * len(scored.asked)
+    assert answers["draw"].tolist() == [0, 1, 2, 3] * len(prompts)
+    greedy = answers.loc[answers["draw"].eq(0)]
+    length = scored.config.questions.max_new_tokens
+    assert greedy["answer"].tolist() == generate_answers(
+        scored.model, prompts, max_new_tokens=length
+    )
     drawn = sample_answers(
         scored.model,
         prompts,
         Sampling(draws=3, temperature=2.0, seed=scored.config.seed),
-        max_new_tokens=scored.config.questions.max_new_tokens,
+        max_new_tokens=length,
     )
-    assert answers["answer"].tolist() == [answer for own in drawn for answer in own]
-    right = answers["correct"].mean()
+    sampled = answers.loc[answers["draw"].gt(0)]
+    assert sampled["answer"].tolist() == [answer for own in drawn for answer in own]
+    right = sampled["correct"].mean()
     assert 0.2 < right < 0.98  # at temperature 2 the model does not always say what it knows
-    assert sum(scored.times_right("clean").values()) == answers["correct"].sum()
+    assert sum(scored.times_right("clean").values()) == greedy["correct"].sum()
 
 
 # ---- what determines a cell, and what is refused
