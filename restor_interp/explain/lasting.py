@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from restor_interp.explain.measured import greedy
 from restor_interp.explain.observed import column_of, right_shares
 from restor_interp.explain.summary import HELD_OUT, SAME_CONTEXT, TOO_FEW
 from restor_interp.measure.statistics import Estimate, difference, entity_mean, missing, share
@@ -95,7 +96,7 @@ def _lost(facts: pd.DataFrame, answers: pd.DataFrame) -> frozenset[str]:
     chosen = pd.Index(facts["fact_id"].to_numpy()[specific & facts["role"].eq("direct").to_numpy()])
     if not len(chosen) or not len(answers):
         return frozenset()
-    right: Any = right_shares(answers).xs(_first(answers), level="context_id")
+    right: Any = right_shares(greedy(answers)).xs(_first(answers), level="context_id")
     clean, corrupted = (column_of(right, state, chosen) for state in ("clean", "corrupted"))
     return frozenset(chosen[(clean > 0.5) & (corrupted <= 0.5)])
 

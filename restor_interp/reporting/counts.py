@@ -35,9 +35,11 @@ class Answered:
 
 
 def answers_by_fact(results: Results) -> dict[tuple[str, str], Answered]:
-    """(fact_id, state) -> what the model answered."""
+    """(fact_id, state) -> what the model answered; of sampled answers nothing is shown."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in records(results.table("answers")):
+        if row.get("draw"):
+            continue
         groups[row["fact_id"], row["state"]].append(row)
     return {key: _answered(rows) for key, rows in groups.items()}
 
