@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -112,16 +113,37 @@ def _short(value: Any) -> Any:
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
-    """A list of equal rows as a table, or as JSON."""
+    """A list of equal rows as a table, as blocks where a table would be too narrow, or as JSON."""
     if as_json:
         out_console.print_json(json.dumps(rows))
         return
+    columns = list(rows[0]) if rows else ["(nothing)"]
+    if len(columns) > MOST_COLUMNS and out_console.width < WIDE:
+        _show_blocks(rows, title)
+        return
     table = Table(title=title or None, title_justify="left", header_style="bold")
-    for name in rows[0] if rows else ["(nothing)"]:
+    for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
     out_console.print(table)
+
+
+MOST_COLUMNS = 4
+WIDE = 160
+"""Characters of a line that a table of more columns needs."""
+
+
+def _show_blocks(rows: list[dict[str, Any]], title: str) -> None:
+    """Each row as its first value, and the others below it."""
+    out_console.print(escape(title), style="italic")
+    for row in rows:
+        (_, head), *rest = row.items()
+        out_console.print(escape(str(head)), style="bold")
+        for name, value in rest:
+            if str(value):
+                line = Padding(escape(f"{name}: {value}"), (0, 0, 0, 4))
+                out_console.print(line)
 
 
 @app.command()

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from restor_interp.cli import main
 from restor_interp.store import Store
@@ -56,7 +57,9 @@ def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path):
     assert code == 0 and "index.html" in out
 
 
-@pytest.mark.parametrize("kind", ["definitions", "methods", "presets", "models", "facts"])
+@pytest.mark.parametrize(
+    "kind", ["definitions", "methods", "attacks", "presets", "models", "facts"]
+)
 def test_lists_name_what_there_is(cli, kind):
     code, out, _ = cli("list", kind, "--json")
     rows = json.loads(out)
@@ -66,14 +69,23 @@ def test_lists_name_what_there_is(cli, kind):
         "definitions": {"object_readout", "causal_trace", "logit_lens", "entity", "overview"},
         "methods": {
             *("fine_tune", "ga", "grad_diff", "kl", "kl_restor", "npo", "task_vector", "msa"),
-            "retain_only",
+            *("retain_only", "simnpo", "undial", "rmu", "dpo_truth", "truth_fine_tune"),
         },
-        "presets": {"demo", "demo_tuning", "bios"},
+        "attacks": {"relearn_false", "relearn_half", "quantise_4", "noise", "rephrase"},
+        "presets": {"demo", "demo_tuning", "bios", "restor-k0", "restor-squad-paper"},
         "models": {"smollm2-135m", "bios"},
         "facts": {"atlas", "bios"},
     }
     assert expected[kind] <= names
     assert all(row.get("what", "x") for row in rows)
+
+
+def test_what_is_too_wide_for_a_table_is_a_block_each(cli, monkeypatch):
+    monkeypatch.setattr("restor_interp.cli.out_console", Console(width=80, highlight=False))
+    code, out, _ = cli("list", "methods")
+    lines = out.splitlines()
+    assert code == 0 and "npo" in lines and max(map(len, lines)) <= 80
+    assert lines[lines.index("npo") + 2].startswith("    what: gradient ascent that brakes")
 
 
 def test_data_commands(cli, tmp_path):
