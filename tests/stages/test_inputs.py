@@ -86,6 +86,17 @@ def test_pieces_of_a_word_count_and_their_neighbours_do_not(bios):
     assert counted_texts(tokenizer, row) == [" O", "s", "lo", "1", "9", "9", "0"]
 
 
+@pytest.mark.embedded
+def test_pieces_of_a_word_of_several_bytes_count_too():
+    tokenizer = load_model("smollm2-135m").tokenizer
+    text = "In 1990 Élodie Müller came to Oslo."
+    whole = Row(ids=tuple(tokenizer(text)["input_ids"]))
+    (row,) = spans_counted(tokenizer, [whole], [text], [[(3, 7), (15, 21), (30, 34)]])
+    assert "".join(counted_texts(tokenizer, row)) == "1990 Müller Oslo"
+    # A chat model: its end-of-sequence token ends a turn.
+    assert tokenizer.decode(end_of_text(tokenizer)) == "<|endoftext|>" != tokenizer.eos_token
+
+
 def test_tokenizers_that_give_the_space_to_a_word_and_those_that_do_not_count_the_same():
     counted = []
     for trimmed in (False, True):
