@@ -30,15 +30,15 @@ def overview(results: RunResults) -> Document:
         (
             *run_verdict(results),
             Section("States", (state_table(results), *fate_bars(results), Legend(tuple(FATES)))),
-            *sweep,
-            Section("Flips", flip_tables(results)),
-            *lasting,
             Section(
                 "Entities",
                 (entity_table(results),),
                 intro="A page each. Bars: what became of its facts after each method.",
             ),
+            *sweep,
+            *lasting,
             Section("Training", training_curves(results)),
+            Section("Flips", flip_tables(results)),
             Section("Probes", probe_curves(results)),
             Section("Not found, not measured", not_found(results)),
             Section("Provenance", provenance(results)),

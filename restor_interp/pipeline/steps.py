@@ -35,7 +35,11 @@ def steps(bench: Workbench) -> list[Step]:
         data=data,
         seed=config.seed,
         facts=digest(repr(bench.facts)),
-        files={name: sha256_of(path) for name, path in bench.files().items()},
+        # One that is not there is told of by whoever reads it.
+        files={
+            name: sha256_of(path) if path.is_file() else None
+            for name, path in bench.files().items()
+        },
         asked=len(bench.asked),
     )
 
