@@ -475,17 +475,12 @@ def bare_seconds(model: ri.HookedModel, texts: Texts, size: int) -> float:
     batches = [lengths[at : at + size] for at in range(0, len(lengths), size)]
     shapes = [(len(batch), batch[-1], sum(batch) - len(batch)) for batch in batches]
     products_of_a_batch(model, *shapes[0])
-    total = 0.0
-    for shape in shapes:
-        began = time.perf_counter()
-        products_of_a_batch(model, *shape)
-        total += time.perf_counter() - began
-    return total
+    return sum(products_of_a_batch(model, *shape) for shape in shapes)
 
 
 @torch.no_grad()
-def products_of_a_batch(model: ri.HookedModel, rows: int, width: int, predicted: int) -> None:
-    """`predicted` tokens are unembedded."""
+def products_of_a_batch(model: ri.HookedModel, rows: int, width: int, predicted: int) -> float:
+    """Seconds of a batch's products, of which `predicted` tokens are unembedded."""
     config = model.hf_model.config.get_text_config()
     tokens, heads = rows * width, config.num_attention_heads
     linear = [
@@ -493,8 +488,14 @@ def products_of_a_batch(model: ri.HookedModel, rows: int, width: int, predicted:
         for name, module in model.hf_model.named_modules()
         if isinstance(module, nn.Linear) and ".layers." in name
     ]
-    inputs = {size: torch.randn(tokens, size) for weight in linear for size in weight.shape}
+    sizes = {size for weight in linear for size in weight.shape}
+    inputs = {size: torch.randn(tokens, size) for size in sizes}
     down, up = torch.randn(RANK, max(inputs)), torch.randn(max(inputs), RANK)
+    q = torch.randn(rows * heads, width, model.d_model // heads)
+    scores = torch.randn(rows * heads, width, width)
+    last = torch.randn(predicted, model.d_model)
+    unembedding = model.hf_model.get_output_embeddings().weight
+    began = time.perf_counter()
     for weight in linear:
         out, inner = weight.shape
         x, gradient, a, b = inputs[inner], inputs[out], down[:, :inner], up[:out]
@@ -505,14 +506,12 @@ def products_of_a_batch(model: ri.HookedModel, rows: int, width: int, predicted:
         torch.mm(back, a)
         torch.mm(gradient.T, low)  # and to the factors
         torch.mm(back.T, x)
-    q = torch.randn(rows * heads, width, model.d_model // heads)
-    scores = torch.randn(rows * heads, width, width)
     for _ in range(model.num_layers * 3):
         torch.bmm(q, q.mT)
         torch.bmm(scores, q)
-    unembedding = model.hf_model.get_output_embeddings().weight
-    logits = torch.mm(torch.randn(predicted, model.d_model), unembedding.T)
+    logits = torch.mm(last, unembedding.T)
     torch.mm(logits, unembedding)
+    return time.perf_counter() - began
 
 
 # ---- where the time goes
