@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from restor_interp.errors import RestorError
+from restor_interp.pipeline import judging
 from restor_interp.pipeline.building import Step
 from restor_interp.pipeline.runs import Run
 from restor_interp.pipeline.steps import steps
@@ -86,8 +87,9 @@ def run(
     """Compute whatever of a run is missing, then write its tables and its report.
 
     The same call again resumes: finished cells are kept, a training goes on at its last
-    checkpoint. Raises `ConfigError` for settings that make no sense, `BusyError` while another
-    process works in the folder, `StorageError` where the disk refuses.
+    checkpoint. Raises `ConfigError` for settings that make no sense and for a judge that does not
+    answer, `BusyError` while another process works in the folder, `StorageError` where the disk
+    refuses.
     """
     config = preset if isinstance(preset, RunConfig) else resolve(preset, overrides)
     store = Store(out)
@@ -95,6 +97,7 @@ def run(
     with store.lease():
         bench = Workbench(config, store, progress)
         todo = steps(bench)
+        judging.check(bench, todo)
         write_atomic(
             store.folder / "config.yaml",
             yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),

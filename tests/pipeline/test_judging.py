@@ -12,7 +12,7 @@ import yaml
 from sklearn.metrics import cohen_kappa_score
 
 from restor_interp.errors import ConfigError
-from restor_interp.pipeline import judging
+from restor_interp.pipeline import judging, run
 from restor_interp.pipeline.running import _work_through
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Silent, Workbench
@@ -206,6 +206,15 @@ def test_a_probe_before_the_work_tells_what_is_wrong(tmp_path, grader, monkeypat
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         judging.check(bench, todo)
+
+
+def test_a_run_with_a_silent_judge_ends_before_it_computes_anything(tmp_path, grader):
+    bench, _ = workbench(tmp_path / "prepared", exact={"model": "exact"})
+    grader.status = 404
+    with pytest.raises(ConfigError, match="HTTP 404"):
+        run(bench.config, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "cells").exists()
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_finished_judge_is_not_probed(tmp_path, grader, monkeypatch):
