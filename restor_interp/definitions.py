@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from restor_interp.errors import ConfigError, RestorError, unknown_name
+from restor_interp.signatures import check_default, doc_of, keywords_of, source_hash, source_of
 
 if TYPE_CHECKING:
     from restor_interp.stages.methods import Method
@@ -276,15 +277,15 @@ def gallery_folders() -> list[Path]:
 
 def _define(kind: Kind, function: Callable[..., Any]) -> Definition:
     parameters, given = _settings_of(kind, function)
-    path, source = _source(function)
+    path, source = source_of(function)
     return Definition(
         kind=kind,
         name=function.__name__,
         run=function,
         parameters=parameters,
         given=given,
-        source_hash=hashlib.sha256(source.encode()).hexdigest()[:16],
-        doc=inspect.cleandoc(function.__doc__ or _module_doc(function)),
+        source_hash=source_hash(source),
+        doc=doc_of(function),
         path=path,
     )
 
@@ -294,7 +295,6 @@ def _settings_of(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The function's settings and the keywords it is given, after its signature was checked."""
     positional, given = SIGNATURES[kind]
-    parameters = list(inspect.signature(function).parameters.values())
     expected = f"{function.__name__}({', '.join([*positional, '*', *given])}, …settings=default)"
 
     def refuse(reason: str) -> ConfigError:
@@ -303,39 +303,12 @@ def _settings_of(
             f"a {kind} is {expected}"
         )
 
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    if tuple(names) != positional:
-        raise refuse(f"takes ({', '.join(names)}) by position, not ({', '.join(positional)})")
-    keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if len(keywords) + len(names) != len(parameters):
-        raise refuse("has *args, **kwargs or positional-only arguments; name every setting")
-    for name in given:
-        if name not in keywords:
-            raise refuse(f"lacks the keyword {name!r}")
+    keywords = keywords_of(function, positional=positional, given=given, refuse=refuse)
     given += tuple(name for name in OFFERED.get(kind, ()) if name in keywords)
     settings = {name: p for name, p in keywords.items() if name not in given}
-    for name, parameter in settings.items():
-        if parameter.default is parameter.empty:
-            raise refuse(f"has no default for the setting {name!r}")
+    for parameter in settings.values():
+        check_default(parameter, refuse)
     return {name: parameter.default for name, parameter in settings.items()}, given
-
-
-def _source(function: Callable[..., Any]) -> tuple[Path | None, str]:
-    """The function's file and its text; of a function typed into a notebook its own text."""
-    file = Path(function.__code__.co_filename)
-    if file.is_file():
-        return file.resolve(), file.read_text("utf-8")
-    try:
-        return None, inspect.getsource(function)
-    except OSError:
-        raise ConfigError(
-            f"the source of {function.__name__} cannot be read, so its results could not be told "
-            "from those of another version; put it into a file"
-        ) from None
-
-
-def _module_doc(function: Callable[..., Any]) -> str:
-    return getattr(sys.modules.get(function.__module__), "__doc__", None) or ""
 
 
 def _files(source: Path, on_error: Callable[[RestorError], None] | None) -> list[Path]:

@@ -58,9 +58,12 @@ class Tier:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: dict[str, pd.DataFrame] = {}
 
     def table(self, name: str) -> pd.DataFrame:
-        return pd.read_csv(self.folder / f"{name}.csv")
+        if name not in self._read:
+            self._read[name] = pd.read_csv(self.folder / f"{name}.csv")
+        return self._read[name]
 
     def has(self, name: str) -> bool:
         return (self.folder / f"{name}.csv").is_file()

@@ -20,6 +20,7 @@ from restor_interp.pipeline import run
 from restor_interp.pipeline.designs import run_design
 from restor_interp.pipeline.sweeping import sweep
 from restor_interp.presets import MethodSettings, RunConfig, resolve
+from restor_interp.presets.bios import without_explanation
 
 HERE = Path(__file__).parent
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
@@ -107,7 +108,7 @@ def bios_design(runs: Path) -> Mapping[str, pd.DataFrame]:
 def bios_depth(runs: Path) -> Mapping[str, pd.DataFrame]:
     """How deep corruption goes with k: at equal steps, and at equal epochs as in the paper."""
     base = resolve("bios").model_copy(
-        update={"methods": {}, "shams": (), "rollback": (), "explanation": _nothing()}
+        update={"methods": {}, "shams": (), "rollback": (), "explanation": without_explanation()}
     )
     found = []
     for k in LEVELS:
@@ -120,7 +121,7 @@ def bios_depth(runs: Path) -> Mapping[str, pd.DataFrame]:
             config = base.model_copy(
                 update={
                     "data": data,
-                    "corruption": {k: v for k, v in corruption.items() if v is not None},
+                    "corruption": {key: own for key, own in corruption.items() if own is not None},
                 }
             )
             name = f"bios-depth-k{k}-{schedule.partition(',')[0].replace(' ', '-')}"
@@ -151,10 +152,6 @@ def bios_robustness(runs: Path) -> Mapping[str, pd.DataFrame]:
     # In that run's own folder: only the attacks are computed.
     done = run(attacked, out=design.folder / first.name)
     return {"lasting": done.table("lasting")}
-
-
-def _nothing():
-    return resolve("bios-all").explanation
 
 
 Part = Callable[[Path], Mapping[str, pd.DataFrame]]

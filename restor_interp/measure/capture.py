@@ -22,6 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from restor_interp.errors import PromptError
 from restor_interp.facts import Fact
+from restor_interp.measure.batching import batches_by_length
 from restor_interp.measure.lens import read_logprobs
 from restor_interp.measure.objects import continuations, diverge
 from restor_interp.models.activations import (
@@ -115,7 +116,8 @@ def capture(
     with in_state, _evaluating(model), writer:
         for shared, group in _groups(model, rows):
             prefix = _Prefix.run(model, group[0].ids[:shared])
-            for batch in _batches(group, shared, budget):
+            for places in batches_by_length([len(row.ids) - shared for row in group], budget):
+                batch = [group[place] for place in places]
                 _capture_batch(model, prefix, batch, tuple(sites), writer)
                 done += len(batch)
                 if on_rows is not None:
@@ -314,19 +316,6 @@ def _reproduces(model: HookedModel, row: _Row, shared: int) -> bool:
             logger.warning("%s: every prompt is captured on its own: %s", model.name, problem)
         _SHARES[model.hf_model] = not problem
     return _SHARES[model.hf_model]
-
-
-def _batches(rows: Sequence[_Row], shared: int, budget: int) -> Iterator[list[_Row]]:
-    """Rows of similar length, at most so many tokens (with padding) beside the shared ones."""
-    batch: list[_Row] = []
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        width = len((batch or [row])[0].ids) - shared
-        if batch and width * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 # ---- one batch

@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from restor_interp.errors import PromptError
+from restor_interp.measure.batching import batches_by_length
 from restor_interp.measure.sampling import Pick, draw_tokens
 from restor_interp.models.hooked import HookedModel
 
@@ -278,7 +279,7 @@ class PlainEngine:
 
     def run(self, asks: Sequence[Ask]) -> list[Reading]:
         readings: dict[int, Reading] = {}
-        for batch in self._batches(asks):
+        for batch in batches_by_length([len(ask.path) for ask in asks], self._max_tokens):
             paths = [asks[index].path for index in batch]
             width = max(map(len, paths))
             ids = torch.tensor([[*path, *[0] * (width - len(path))] for path in paths])
@@ -293,18 +294,6 @@ class PlainEngine:
             found = _readings(logits, range(len(paths)), [asks[index] for index in batch])
             readings |= dict(zip(batch, found, strict=True))
         return [readings[index] for index in range(len(asks))]
-
-    def _batches(self, asks: Sequence[Ask]) -> Iterable[list[int]]:
-        """Asks of similar length together, at most `max_tokens` with their padding."""
-        batch: list[int] = []
-        for index in sorted(range(len(asks)), key=lambda index: -len(asks[index].path)):
-            width = len(asks[(batch or [index])[0]].path)
-            if batch and width * (len(batch) + 1) > self._max_tokens:
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
 
 
 def _num_shared(first: TokenPath, second: TokenPath) -> int:

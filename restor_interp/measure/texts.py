@@ -6,7 +6,7 @@ the utility that unlearning is to leave alone.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restor_interp.errors import ConfigError
 from restor_interp.measure.answers import tokenise
+from restor_interp.measure.batching import batches_by_length
 from restor_interp.measure.prefixes import TokenPath
 from restor_interp.models.hooked import HookedModel
 
@@ -83,7 +84,7 @@ def score_texts(
     on_cpu = model.device.type == "cpu"
     budget = max_tokens_per_batch or (TOKENS_PER_BATCH_ON_CPU if on_cpu else TOKENS_PER_BATCH)
     found: dict[int, np.ndarray] = {}
-    for batch in _batches([window for _, window in windows], budget):
+    for batch in batches_by_length([len(window) for _, window in windows], budget):
         found |= zip(batch, _logprobs(model, [windows[row][1] for row in batch]), strict=True)
     parts: list[list[np.ndarray]] = [[] for _ in texts]
     for row, (index, _) in enumerate(windows):
@@ -121,19 +122,6 @@ def _window(model: HookedModel, max_length: int | None) -> int:
         most = "" if limit is None else f" and at most {limit}, which {model.name} reads"
         raise ConfigError(f"max_length of a text's windows is at least 2{most}; got {max_length}")
     return max_length
-
-
-def _batches(windows: Sequence[TokenPath], budget: int) -> Iterator[list[int]]:
-    """Windows of similar length together, at most `budget` tokens with their padding."""
-    batch: list[int] = []
-    for row in sorted(range(len(windows)), key=lambda row: -len(windows[row])):
-        width = len(windows[(batch or [row])[0]])
-        if batch and width * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _logprobs(model: HookedModel, windows: Sequence[TokenPath]) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.perturbations import noised, quantised
 from restor_interp.pipeline.asking import AFTER, Asking
 from restor_interp.pipeline.workbench import Workbench
-from restor_interp.prompts import Prompt, build_prompts, rephrasings, reverse_prompts
+from restor_interp.prompts import Prompt, rephrasings, reverse_prompts
 from restor_interp.stages.attacks import (
     ATTACKS,
     Attack,
@@ -274,7 +274,6 @@ _NOT_ASKED: Mapping[str, str] = {
 
 def _reworded(bench: Workbench, settings: Rephrasing, asking: Asking) -> list[Prompt]:
     """Every fact's question in each of its relation's other wordings, as far as they are wanted."""
-    questions = bench.config.questions
     found: list[Prompt] = []
     for template in range(1, settings.wordings + 1):
         worded = [
@@ -282,17 +281,7 @@ def _reworded(bench: Workbench, settings: Rephrasing, asking: Asking) -> list[Pr
             for fact in asking.facts
             if template <= len(rephrasings(bench.facts, fact.relation))
         ]
-        found += build_prompts(
-            bench.facts,
-            only=worded,
-            context_ids=asking.contexts,
-            style=questions.style,
-            shots=questions.shots,
-            avoid_entities=frozenset(bench.named),
-            avoid_objects=bench.foils,
-            seed=bench.config.seed,
-            template=template,
-        )
+        found += bench.prompts(worded, asking.contexts, template=template)
     return found
 
 

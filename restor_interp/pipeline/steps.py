@@ -124,7 +124,7 @@ def steps(bench: Workbench) -> list[Step]:
             definition=definition.source_hash,
         )
 
-    texts.add_steps(build, sources)
+    texts.add_steps(build, states, sources)
     judging.add_steps(build, tuple(states))
     robustness.add_steps(build, states, sources)
 

@@ -11,6 +11,7 @@ from restor_interp.disk import sha256_of
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.measure.harness import harness_version, run_tasks, task_files
 from restor_interp.measure.texts import TextScore, mean_nll, perplexity, score_texts
+from restor_interp.models.deltas import State
 from restor_interp.pipeline.building import Builder
 from restor_interp.pipeline.retaining import read_texts
 from restor_interp.pipeline.workbench import Workbench
@@ -23,6 +24,7 @@ WHOLE = ""
 
 def add_steps(
     build: Builder,
+    states: Mapping[str, State],
     sources: Mapping[str, tuple[str, ...]],
 ) -> None:
     """For every state: the texts of `config.texts`, and the tasks of lm-eval.
@@ -36,14 +38,8 @@ def add_steps(
     files = _files(bench, settings.sets)
     tasks = task_files(settings.lm_eval)
     version = harness_version() if settings.lm_eval else ""
-    # What a state is made of stands in its cell `evaluate`.
-    coefficients = {
-        step.cell.name: step.cell.ingredients["coefficients"]
-        for step in build.steps
-        if step.cell.name.startswith("evaluate/")
-    }
     for state, trained in sources.items():
-        own: dict[str, Any] = {"coefficients": coefficients[f"evaluate/{state}"]}
+        own: dict[str, Any] = {"coefficients": dict(states[state].coefficients)}
         if settings.sets:
             build.add(
                 f"texts/{state}",

@@ -363,9 +363,14 @@ class Workbench:
         )
 
     def prompts(
-        self, facts: Iterable[Fact] | None = None, context_ids: Sequence[int] | None = None
+        self,
+        facts: Iterable[Fact] | None = None,
+        context_ids: Sequence[int] | None = None,
+        *,
+        template: int = 0,
     ) -> list[Prompt]:
-        """Questions about these facts (default: all that are asked), fact by fact."""
+        """Questions about these facts (default: all that are asked), fact by fact, in the usual
+        wording or another."""
         questions = self.config.questions
         return build_prompts(
             self.facts,
@@ -376,6 +381,7 @@ class Workbench:
             avoid_entities=frozenset(self.named),
             avoid_objects=self.foils,
             seed=self.config.seed,
+            template=template,
         )
 
     def candidates(self, fact: Fact) -> tuple[str, ...]:

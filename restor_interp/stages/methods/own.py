@@ -15,12 +15,9 @@ defaults are the method's settings, of the type of their annotation or default.
 """
 
 import functools
-import hashlib
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -28,6 +25,7 @@ from pydantic import create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
 from restor_interp.errors import ConfigError
+from restor_interp.signatures import check_default, doc_of, keywords_of, source_hash, source_of
 from restor_interp.stages.losses import LossOut, Reference, Targets, nll
 from restor_interp.stages.methods.method import Counterpart, Method, OwnLoss
 from restor_interp.stages.settings import Settings
@@ -87,7 +85,7 @@ def method(
         on_states = reference == "states"
         given = _given(reference, paired)
         settings = _settings_of(function, given, on_states)
-        doc = inspect.cleandoc(function.__doc__ or _module_doc(function))
+        doc = doc_of(function)
         own = OwnLoss(
             function=_checked(function, on_states),
             reference=reference,
@@ -106,7 +104,7 @@ def method(
             counterpart=counterpart,
             ceiling=counterpart == "truth",
             on_layer="layer" if on_states else None,
-            source_hash=_source_hash(function),
+            source_hash=source_hash(source_of(function)[1]),
         )
 
     for what, value, known in (
@@ -135,7 +133,6 @@ def _settings_of(
     """The keywords that are settings, after the signature was checked."""
     positional = ("states" if on_states else "logits", "targets")
     signature = inspect.signature(function)
-    parameters = list(signature.parameters.values())
     expected = f"{function.__name__}({', '.join([*positional, '*', *given])}, …settings=default)"
 
     def refuse(reason: str) -> ConfigError:
@@ -144,20 +141,11 @@ def _settings_of(
             f"@method it is {expected}"
         )
 
-    names = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-    if names != positional:
-        raise refuse(f"takes ({', '.join(names)}) by position, not ({', '.join(positional)})")
-    keywords = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if len(keywords) + len(names) != len(parameters):
-        raise refuse("has *args, **kwargs or positional-only arguments; name every setting")
-    for name in given:
-        if name not in keywords:
-            raise refuse(f"lacks the keyword {name!r}")
+    keywords = keywords_of(function, positional=positional, given=given, refuse=refuse)
     direction = ("direction",) if on_states else ()
     settings = {name: p for name, p in keywords.items() if name not in (*given, *direction)}
     for name, parameter in settings.items():
-        if parameter.default is parameter.empty:
-            raise refuse(f"has no default for the setting {name!r}")
+        check_default(parameter, refuse)
         if name.startswith("_"):
             raise refuse(f"has the setting {name!r}: a setting's name starts with a letter")
     return settings
@@ -226,20 +214,3 @@ def _checked(function: LossFunction, on_states: bool) -> LossFunction:
             return LossOut(loss=out.loss, parts={**out.parts, **nll(x, targets).parts})
 
     return loss
-
-
-def _source_hash(function: LossFunction) -> str:
-    """Hash of the text of its file; of a function typed into a notebook, of its own."""
-    file = Path(function.__code__.co_filename)
-    try:
-        text = file.read_bytes() if file.is_file() else inspect.getsource(function).encode()
-    except OSError:
-        raise ConfigError(
-            f"the source of {function.__name__} cannot be read, so its results could not be told "
-            "from those of another version; put it into a file"
-        ) from None
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def _module_doc(function: LossFunction) -> str:
-    return getattr(sys.modules.get(function.__module__), "__doc__", None) or ""
