@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from page import write_page
@@ -24,7 +25,8 @@ from restor_interp.presets.bios import without_explanation
 
 HERE = Path(__file__).parent
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-"""Learning rates that every method is tried with: the same number of trials for all."""
+STEPS = (30, 120)
+"""Learning rates and numbers of steps that every method is tried with: as many trials for all."""
 SEEDS, ROTATIONS = 3, 3
 LEVELS = (0, 1, 2, 3)
 """Corruption levels k of the part `depth`."""
@@ -40,7 +42,7 @@ LOCALISED = ("npo", "grad_diff")
 
 
 def bios_sweep(runs: Path) -> Mapping[str, pd.DataFrame]:
-    """Every method at five learning rates, on people of whom nothing else is reported."""
+    """Every method at every rate and number of steps, on people of whom nothing else is told."""
     base = resolve("bios-all")
     people = sorted({fact.entity for fact in bios_facts()})
     config = base.model_copy(
@@ -57,37 +59,42 @@ def bios_sweep(runs: Path) -> Mapping[str, pd.DataFrame]:
     swept = sweep(
         config,
         methods=list(base.methods),
-        tries=[f"learning_rate={','.join(f'{rate:g}' for rate in RATES)}"],
+        tries=[
+            f"learning_rate={','.join(f'{rate:g}' for rate in RATES)}",
+            f"steps={','.join(map(str, STEPS))}",
+        ],
         out=runs / "bios-sweep",
     )
     return {name: swept.table(name) for name in ("trials", "selection")}
 
 
-def chosen_rates(trials: pd.DataFrame, selection: pd.DataFrame) -> dict[str, float]:
-    """Method -> the learning rate that the blind rule takes; the lower one where halves differ."""
-    rates: dict[str, float] = {}
+def chosen_settings(trials: pd.DataFrame, selection: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Method -> the rate and steps that the blind rule takes; the gentler where halves differ."""
+    chosen: dict[str, dict[str, Any]] = {}
     for method, own in selection.loc[selection["label"].eq("blind")].groupby("method", sort=False):
         states = own.loc[own["half"].isin(["A", "B"]), "chosen"].dropna()
-        settings = trials.loc[trials["state"].isin(states), "training"]
-        found = [float(json.loads(text)["learning_rate"]) for text in settings]
-        # no trial kept the untouched facts: the gentlest
-        rates[str(method)] = min(found, default=min(RATES))
-    return rates
+        found = [json.loads(text) for text in trials.loc[trials["state"].isin(states), "training"]]
+        chosen[str(method)] = min(
+            ({name: one[name] for name in ("learning_rate", "steps")} for one in found),
+            key=lambda one: one["learning_rate"] * one["steps"],
+            # no trial kept the untouched facts
+            default={"learning_rate": min(RATES), "steps": min(STEPS)},
+        )
+    return chosen
 
 
 def bios_config() -> RunConfig:
-    """`bios-all` with the rates that were chosen, and localised targets beside whole documents."""
+    """`bios-all` with the settings that were chosen, and localised targets beside whole texts."""
     base = resolve("bios-all")
     tables = HERE / "tables" / "bios"
-    rates = chosen_rates(pd.read_csv(tables / "trials.csv"), pd.read_csv(tables / "selection.csv"))
-    methods = {
-        name: MethodSettings(method=name, training={"learning_rate": rates[name]})
-        for name in base.methods
-    }
+    settings = chosen_settings(
+        pd.read_csv(tables / "trials.csv"), pd.read_csv(tables / "selection.csv")
+    )
+    methods = {name: MethodSettings(method=name, training=settings[name]) for name in base.methods}
     for name in LOCALISED:
         for target in ("claims", "changed"):
             methods[f"{name}-{target}"] = MethodSettings(
-                method=name, training={"learning_rate": rates[name], "target": target}
+                method=name, training={**settings[name], "target": target}
             )
     return base.model_copy(update={"methods": methods})
 
