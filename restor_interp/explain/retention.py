@@ -7,6 +7,7 @@ states add to T = log p_C(true), averaged over facts (design §8):
               there the subject carries the fact
     mid       the first layer with ≥ 50% of the mean effect that the last token has in the end:
               there the fact has arrived
+    out       the last layer that was measured, at the last token: what the model says
 
 so that neither a state nor the fact that is judged decides where one looks. What counts as intact
 or as lost comes from controls, the clean model as a donor, at the same layer and site:
@@ -14,9 +15,16 @@ or as lost comes from controls, the clean model as a donor, at the same layer an
     intact    above the 5th percentile of clean donors after other few-shot examples
     lost      below the 95th percentile of clean donors asked about a wrong entity
 
+Few controls, or controls without any spread, make a band that is narrower than the measurement is
+sure. So a band reaches at least as far from the middle (median) of its control as the noise: 1.645
+times the deviation of a fact's controls of that kind about their own mean, which is what another
+context (or another stranger) changes while the fact stays the same; and never less than 0.05.
+
 A share that is both (the bands overlap) or neither is `between`: nothing is claimed of it. Nor is
 a share of more than a half ever called lost: where wrong entities reach that, because a stranger's
-answer happens to be the same, the control does not tell knowledge from its absence.
+answer happens to be the same, the control does not tell knowledge from its absence; nor one of less
+than a half intact. r_out itself is m_S / m_clean and comes from the margins; its controls are the
+same donors at `out`, where a donor's whole answer is put in. All numbers: `explain.thresholds`.
 
 `rds` is a depth score in the way of UDS ("Measuring the depth of LLM unlearning via activation
 patching", arXiv 2605.24614), which is Σ_l Δ1_l · clip(Δ2_l / Δ1_l, 0, 1) / Σ_l Δ1_l over layers
@@ -39,16 +47,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-SUBJECT_SHARE = 0.8
-"""Of the greatest mean subject effect, that the layer of r_subject still has."""
-MID_SHARE = 0.5
-"""Of the final effect at the last token, that the layer of r_mid has."""
-INTACT_PERCENTILE = 5
-LOST_PERCENTILE = 95
-NEVER_LOST = 0.5
-"""A share above this is not lost, whatever wrong entities bring."""
-LEAST_NATS = 1.0
-"""What the clean donor must add for a layer to be fixed by it."""
+from restor_interp.explain.thresholds import DEFAULT, Thresholds
+
+INTACT_PERCENTILE = round(DEFAULT.intact_tail)
+LOST_PERCENTILE = round(100 - DEFAULT.lost_tail)
+CONTROLS = {"intact": "other_context", "lost": "wrong_entity"}
+"""What a band is of -> its kind of donor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +68,71 @@ class Band:
     n_lost: int
     """Wrong entities."""
 
-    def verdict(self, share: float) -> str | None:
+    @classmethod
+    def of(
+        cls, layer: int, intact: "Controls", lost: "Controls", thresholds: Thresholds = DEFAULT
+    ) -> "Band":
+        """The band of these controls; without an edge where there are too few of them."""
+        low, high = intact.edge(thresholds, upwards=False), lost.edge(thresholds, upwards=True)
+        return cls(
+            layer=layer,
+            intact_above=low,
+            lost_below=high,
+            n_intact=len(intact.shares),
+            n_lost=len(lost.shares),
+        )
+
+    def verdict(self, share: float, thresholds: Thresholds = DEFAULT) -> str | None:
         """`intact`, `lost` or `between`; None of what was not measured or has no controls."""
         if math.isnan(share) or math.isnan(self.intact_above) or math.isnan(self.lost_below):
             return None
         intact = share > self.intact_above
-        lost = share < self.lost_below and share <= NEVER_LOST
-        if intact == lost:
+        lost = share < self.lost_below and share <= thresholds.never_lost_above
+        if intact == lost or (intact and share < thresholds.never_intact_below):
             return "between"
         return "intact" if intact else "lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """Shares of one kind of control donor at one place."""
+
+    shares: np.ndarray
+    facts: np.ndarray
+    """The fact of each share."""
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of shares about the mean of their fact; NaN where no fact has two."""
+        frame = pd.DataFrame({"fact": self.facts, "share": self.shares})
+        own = frame.groupby("fact")["share"]
+        freedom = len(frame) - own.ngroups
+        if freedom < 1:
+            return math.nan
+        squares = ((frame["share"] - own.transform("mean")) ** 2).sum()
+        return float(np.sqrt(squares / freedom))
+
+    def edge(self, thresholds: Thresholds = DEFAULT, *, upwards: bool) -> float:
+        """Where a band ends that has a tail of these controls beyond it, above or below."""
+        if len(self.shares) < thresholds.least_controls:
+            return math.nan
+        noise = self.noise
+        reach = 0.0 if math.isnan(noise) else thresholds.noise_widths * noise
+        reach = max(reach, thresholds.least_tolerance)
+        middle = float(np.median(self.shares))
+        if upwards:
+            tail = float(np.percentile(self.shares, 100 - thresholds.lost_tail))
+            return max(tail, middle + reach)
+        return min(float(np.percentile(self.shares, thresholds.intact_tail)), middle - reach)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bands:
+    """What counts as intact and as lost at each site; None where no layer could be fixed."""
+
+    subject: Band | None
+    mid: Band | None
+    out: Band | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +142,8 @@ class Retained:
     subject: Band | None
     """None where no layer could be fixed; `reason` says why."""
     mid: Band | None
+    out: Band | None = None
+    """Of r_out: the last token at the last layer, where a donor's whole answer is put in."""
     n_untouched: int
     """Facts on which the layers were fixed."""
     reason: str | None = None
@@ -89,8 +151,15 @@ class Retained:
     """(fact_id, state) -> `r_subject` and its verdict `subject`, `r_mid` and its verdict `mid`,
     `rds`, `rds_unclipped`; None where they were not measured."""
 
+    @property
+    def bands(self) -> Bands:
+        """The bands of the three sites."""
+        return Bands(subject=self.subject, mid=self.mid, out=self.out)
 
-def retained(retention: pd.DataFrame, roles: Mapping[str, str]) -> Retained:
+
+def retained(
+    retention: pd.DataFrame, roles: Mapping[str, str], thresholds: Thresholds = DEFAULT
+) -> Retained:
     """Read a run's table `retention`.
 
     `roles`: fact_id -> role; layers are fixed on the `untouched` ones.
@@ -100,66 +169,80 @@ def retained(retention: pd.DataFrame, roles: Mapping[str, str]) -> Retained:
     untouched = retention["fact_id"].isin([name for name, r in roles.items() if r == "untouched"])
     facts = retention.loc[untouched, "fact_id"].nunique()
     effects = _clean_effects(retention.loc[untouched])
-    subject_layer, mid_layer = subject_layer_of(effects), mid_layer_of(effects)
+    subject_layer = subject_layer_of(effects, thresholds)
+    mid_layer = mid_layer_of(effects, thresholds)
     if not facts:
         reason = "no untouched fact was measured, on which layers could be fixed"
     elif subject_layer is None or mid_layer is None:
-        reason = f"on untouched facts the clean model adds less than {LEAST_NATS:g} nat"
+        reason = (
+            f"on untouched facts the clean model adds less than {thresholds.least_effect:g} nat"
+        )
     else:
         reason = None
-    subject = None if subject_layer is None else _band(retention, "subject", subject_layer)
-    mid = None if mid_layer is None else _band(retention, "last", mid_layer)
+    last_layer = int(retention["layer"].to_numpy().max())
+    subject = _band(retention, "subject", subject_layer, thresholds)
+    mid = _band(retention, "last", mid_layer, thresholds)
     states = retention.loc[retention["donor_kind"].eq("state")]
+    shares = {
+        "r_subject": _shares_at(states, "subject", subject_layer),
+        "r_mid": _shares_at(states, "last", mid_layer),
+        **_depths(states.loc[states["site"].eq("subject")]),
+    }
     by_fact = {}
-    for key, own in states.groupby(["fact_id", "state"], sort=False):
-        r_subject, r_mid = _share_at(own, "subject", subject), _share_at(own, "last", mid)
-        clipped, unclipped = depth_scores(own.loc[own["site"].eq("subject")])
-        by_fact[key] = {
-            "r_subject": _or_none(r_subject),
-            "subject": None if subject is None else subject.verdict(r_subject),
-            "r_mid": _or_none(r_mid),
-            "mid": None if mid is None else mid.verdict(r_mid),
-            "rds": _or_none(clipped),
-            "rds_unclipped": _or_none(unclipped),
-        }
+    for key in states.groupby(["fact_id", "state"], sort=False).groups:
+        own: dict[str, Any] = {name: found.get(key) for name, found in shares.items()}
+        for site, band in (("subject", subject), ("mid", mid)):
+            share = own[f"r_{site}"]
+            own[site] = None if band is None or share is None else band.verdict(share, thresholds)
+        by_fact[key] = own
     return Retained(
         subject=subject,
         mid=mid,
+        out=_band(retention, "last", last_layer, thresholds),
         n_untouched=int(facts),
         reason=reason,
         by_fact=by_fact,
     )
 
 
-def subject_layer_of(effects: pd.DataFrame) -> int | None:
+def subject_layer_of(effects: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> int | None:
     """The last layer with ≥ 80% of the greatest mean subject effect.
 
     `effects`: site, layer, effect (nats) of the clean donor, one row per fact.
     """
     means = _means(effects, "subject")
-    if means.empty or means.max() < LEAST_NATS:
+    if means.empty or means.max() < thresholds.least_effect:
         return None
-    return int(means.index[means >= SUBJECT_SHARE * means.max()].max())
+    return int(means.index[means >= thresholds.subject_share * means.max()].max())
 
 
-def mid_layer_of(effects: pd.DataFrame) -> int | None:
+def mid_layer_of(effects: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> int | None:
     """The first layer with ≥ 50% of the mean effect that the last token has at the last layer."""
     means = _means(effects, "last")
-    if means.empty or means.iloc[-1] < LEAST_NATS:
+    if means.empty or means.iloc[-1] < thresholds.least_effect:
         return None
-    return int(means.index[means >= MID_SHARE * means.iloc[-1]].min())
+    return int(means.index[means >= thresholds.mid_share * means.iloc[-1]].min())
 
 
 def depth_scores(rows: pd.DataFrame) -> tuple[float, float]:
     """`rds` and `rds_unclipped` of one state's donor of one fact, from its rows at the subject;
     NaN where no layer has a share."""
+    one = _depths(rows.assign(fact_id="", state=""))
+    return tuple(found.get(("", ""), math.nan) for found in one.values())  # pyright: ignore
+
+
+def _depths(rows: pd.DataFrame) -> dict[str, dict[tuple[str, str], float]]:
+    """Both scores of every fact and state that has a share."""
     rows = rows.loc[rows["share"].notna()]
-    shares = rows["share"].to_numpy(dtype=float)
-    clean = (rows["clean_logp"] - rows["host_logp"]).to_numpy(dtype=float)
-    if not len(rows):
-        return math.nan, math.nan
-    clipped = float((clean * shares.clip(0, 1)).sum() / clean.sum())
-    return clipped, float((clean * shares).sum() / clean.sum())
+    shares = rows["share"].astype(float)
+    clean = (rows["clean_logp"] - rows["host_logp"]).astype(float)
+    keys = [rows["fact_id"], rows["state"]]
+    total: Any = clean.groupby(keys, sort=False).sum()
+    kinds = {"rds": shares.clip(0, 1), "rds_unclipped": shares}
+    sums: dict[str, Any] = {
+        name: (clean * values).groupby(keys, sort=False).sum() for name, values in kinds.items()
+    }
+    return {name: (found / total).to_dict() for name, found in sums.items()}
 
 
 def _clean_effects(retention: pd.DataFrame) -> pd.DataFrame:
@@ -173,28 +256,25 @@ def _means(effects: pd.DataFrame, site: str) -> pd.Series:
     return effects.loc[effects["site"].eq(site)].groupby("layer")["effect"].mean().sort_index()
 
 
-def _band(retention: pd.DataFrame, site: str, layer: int) -> Band:
+def _band(
+    retention: pd.DataFrame, site: str, layer: int | None, thresholds: Thresholds
+) -> Band | None:
+    if layer is None:
+        return None
     here = retention.loc[retention["site"].eq(site) & retention["layer"].eq(layer)]
 
-    def shares(kind: str) -> np.ndarray:
-        return here.loc[here["donor_kind"].eq(kind), "share"].dropna().to_numpy(dtype=float)
+    def controls(of: str) -> Controls:
+        rows = here.loc[here["donor_kind"].eq(CONTROLS[of]) & here["share"].notna()]
+        return Controls(
+            shares=rows["share"].to_numpy(dtype=float), facts=rows["fact_id"].to_numpy()
+        )
 
-    intact, lost = shares("other_context"), shares("wrong_entity")
-    return Band(
-        layer=layer,
-        intact_above=float(np.percentile(intact, INTACT_PERCENTILE)) if len(intact) else math.nan,
-        lost_below=float(np.percentile(lost, LOST_PERCENTILE)) if len(lost) else math.nan,
-        n_intact=len(intact),
-        n_lost=len(lost),
-    )
+    return Band.of(layer, controls("intact"), controls("lost"), thresholds)
 
 
-def _share_at(own: pd.DataFrame, site: str, band: Band | None) -> float:
-    if band is None:
-        return math.nan
-    found = own.loc[own["site"].eq(site) & own["layer"].eq(band.layer), "share"].dropna()
-    return float(found.mean()) if len(found) else math.nan
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _shares_at(states: pd.DataFrame, site: str, layer: int | None) -> dict[tuple[str, str], float]:
+    if layer is None:
+        return {}
+    here = states["site"].eq(site) & states["layer"].eq(layer) & states["share"].notna()
+    found = states.loc[here].astype({"share": float})
+    return found.groupby(["fact_id", "state"], sort=False)["share"].mean().to_dict()
