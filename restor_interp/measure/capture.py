@@ -109,6 +109,8 @@ def capture(
         num_layers=model.num_layers,
         num_heads=model.num_heads,
         width=model.d_model,
+        model_name=model.name,
+        model_digest=model.digest,
         dtype=dtype,
     )
     done = 0
