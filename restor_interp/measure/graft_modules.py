@@ -46,10 +46,10 @@ def differing_modules(model: HookedModel, donor: State, host: State) -> tuple[Mo
             f"donor {dict(donor.coefficients)} and host {dict(host.coefficients)} have the same "
             "weights, so there is nothing to graft: choose two states that differ"
         )
-    return tuple(_module(model, path, norm) for path, norm in found.items())
+    return tuple(module_at(model, path, norm) for path, norm in found.items())
 
 
-def _module(model: HookedModel, path: str, norm: float) -> Module:
+def module_at(model: HookedModel, path: str, norm: float) -> Module:
     inside = re.match(rf"{re.escape(model.architecture.blocks)}\.(\d+)\.", path)
     if inside is not None:
         place = place_of(path, model.architecture)
