@@ -5,6 +5,7 @@ the mean target plus z B √Λ / (Λ + α) Lᵀ Y. L, Λ and B do not depend on 
 one decomposition serves every strength, label and shuffled control.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,31 +42,38 @@ class Spectrum:
         """The ridge penalty of a strength."""
         return strength * self.values.sum() / len(self.left)
 
-    def smoother(
-        self, x: Float[np.ndarray, "test width"], strength: float
-    ) -> Float[np.ndarray, "test row"]:
-        """How much each training row's target, taken from their mean, adds to a prediction."""
-        gain = np.sqrt(self.values) / (self.values + self.penalty(strength))
-        return ((x - self.mean) / self.scale @ self.basis * gain) @ self.left.T
-
-    def weights(
+    def coefficients(
         self, y: Float[np.ndarray, "row target"], strength: float
-    ) -> tuple[Float[np.ndarray, "width target"], Float[np.ndarray, " target"]]:
-        """Weights and intercept in the units of the activations."""
+    ) -> Float[np.ndarray, "rank target"]:
+        """What each coordinate of a new row, z B, adds to its prediction beyond the mean target."""
         gain = np.sqrt(self.values) / (self.values + self.penalty(strength))
-        weights = (self.basis * gain) @ (self.left.T @ (y - y.mean(axis=0)))
-        weights = weights / self.scale[:, None]
-        return weights, y.mean(axis=0) - self.mean @ weights
+        return gain[:, None] * (self.left.T @ (y - y.mean(axis=0)))
+
+    def in_units(
+        self,
+        coefficients: Float[np.ndarray, "rank target"],
+        intercept: Float[np.ndarray, " target"],
+    ) -> tuple[Float[np.ndarray, "width target"], Float[np.ndarray, " target"]]:
+        """Weights and intercept in the units of the activations, of those on coordinates."""
+        weights = (self.basis @ coefficients) / self.scale[:, None]
+        return weights, intercept - self.mean @ weights
 
     def left_out(
-        self, y: Float[np.ndarray, "row target"], groups: Int[np.ndarray, " row"], strength: float
-    ) -> float:
+        self,
+        y: Float[np.ndarray, "row target"],
+        groups: Int[np.ndarray, " row"],
+        strengths: Sequence[float],
+    ) -> Float[np.ndarray, " strength"]:
         """Sum of squared errors of each group's rows, by the ridge fitted on the others."""
-        shrunk = self.left * (self.values / (self.values + self.penalty(strength)))
-        residual = y - y.mean(axis=0) - shrunk @ (self.left.T @ y)
-        total = 0.0
+        penalties = np.array([self.penalty(strength) for strength in strengths])
+        shrink = self.values / (self.values + penalties[:, None])
+        projected = self.left.T @ y
+        residual = (y - y.mean(axis=0)) - self.left @ (shrink[:, :, None] * projected)
+        total = np.zeros(len(strengths))
         for group in np.unique(groups):
-            rows = groups == group
-            hat = shrunk[rows] @ self.left[rows].T + 1 / len(y)
-            total += np.sum(np.linalg.solve(np.eye(len(hat)) - hat, residual[rows]) ** 2)
+            rows = np.flatnonzero(groups == group)
+            own = self.left[rows]
+            hat = (shrink[:, None, :] * own) @ own.T + 1 / len(y)
+            errors = np.linalg.solve(np.eye(len(rows)) - hat, residual[:, rows])
+            total += np.sum(errors**2, axis=(1, 2))
         return total

@@ -36,8 +36,9 @@ def test_predictions_weights_and_left_out_errors_are_those_of_scikit_learn(shape
     fit = Spectrum.of(x)
     witness = sklearn_ridge(x, strength).fit(x, y)
 
-    smoothed = y.mean(axis=0) + fit.smoother(new, strength) @ (y - y.mean(axis=0))
-    weights, intercept = fit.weights(y, strength)
+    coefficients = fit.coefficients(y, strength)
+    smoothed = (new - fit.mean) / fit.scale @ fit.basis @ coefficients + y.mean(axis=0)
+    weights, intercept = fit.in_units(coefficients, y.mean(axis=0))
     np.testing.assert_allclose(smoothed, witness.predict(new), rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(new @ weights + intercept, smoothed, rtol=1e-8, atol=1e-8)
 
@@ -48,7 +49,7 @@ def test_predictions_weights_and_left_out_errors_are_those_of_scikit_learn(shape
     for train, test in LeaveOneGroupOut().split(z, groups=groups):
         ridge = Ridge(alpha=fit.penalty(strength)).fit(z[train], y[train])
         total += np.sum((y[test] - ridge.predict(z[test])) ** 2)
-    assert fit.left_out(y, groups, strength) == pytest.approx(total, rel=1e-8)
+    assert fit.left_out(y, groups, [strength])[0] == pytest.approx(total, rel=1e-8)
 
 
 def test_held_out_scores_are_a_loop_over_group_folds_with_scikit_learn():
@@ -80,9 +81,9 @@ def test_the_strength_is_the_one_with_the_least_error_on_left_out_entities():
     fit = Spectrum.of(x)
     y = np.stack([np.array(labels) == "no", np.array(labels) == "yes"], axis=1).astype(float)
     groups = np.unique(entities, return_inverse=True)[1]
-    errors = [fit.left_out(y, groups, strength) for strength in ridges]
+    errors = fit.left_out(y, groups, ridges)
     probe = fit_probe(x, labels, entities=entities, ridges=ridges, permutations=0)
-    assert probe.ridge == ridges[int(np.argmin(errors))]
+    assert probe.setting == ridges[int(np.argmin(errors))]
 
 
 def planted(rng, rows, width=40, rogue=300.0):
