@@ -20,12 +20,11 @@ from restor_interp.explain.observed import (
 )
 from restor_interp.explain.retention import Retained
 from restor_interp.explain.summary import summary_rows
+from restor_interp.explain.thresholds import DEFAULT, Thresholds
+from restor_interp.explain.verdicts import EMPTY, Judged, shares_out
 from restor_interp.measure.margins import Margin, SpecificRule, is_known, is_known_specific
 
 __all__ = ["facts_with_knowledge", "fate_rows", "summary_rows"]
-
-MIN_CLEAN_MARGIN = 1.0
-"""Nats of clean margin that r_out = m_S / m_clean needs: a ratio to less says nothing."""
 
 
 def facts_with_knowledge(
@@ -101,23 +100,42 @@ def fate_rows(
     margins: pd.DataFrame,
     choices: pd.DataFrame,
     retention: Retained | None = None,
+    judged: Mapping[tuple[str, str], Judged] | None = None,
+    thresholds: Thresholds = DEFAULT,
 ) -> list[dict[str, Any]]:
     """One row per fact and state, except the clean one, for the table `fates`.
 
     Outcomes are those of most contexts (greedy answers), a tie goes to the earliest. `r_subject`,
-    `r_mid` and `rds` are None of facts and states whose retention was not measured. `mechanism` is
-    left to later measurements. Where a fact was not measured, `fate` is None and `reason` says why.
+    `r_mid`, `rds` and `mechanism` are None of facts and states whose retention was not measured;
+    `mechanism_reason` says why a mechanism is missing, undetermined, or was not put to its refuter.
+    `rules` is the version of the thresholds. Where a fact was not asked, `fate` is None and
+    `reason` says why.
+
+    `judged`: what `explain.verdicts.verdicts` found, with the same retention and thresholds.
     """
     retains = {} if retention is None else retention.by_fact
+    verdicts = {} if judged is None else judged
+    out = shares_out(margins, thresholds)
     asked = answered(greedy(answers))
     nats = lookup(margins_by_state(margins))
     objects = {name: lookup(object_logprobs(choices, name)) for name in ("true", "false")}
     states = [state for state in states_of(answers) if state != "clean"]
-    return [
-        _fate_row(fact_id, state, asked, nats, objects, retains.get((fact_id, state), {}))
-        for fact_id in facts["fact_id"]
-        for state in states
-    ]
+    rows = []
+    for fact_id in facts["fact_id"]:
+        for state in states:
+            own = retains.get((fact_id, state), {})
+            row = _fate_row(fact_id, state, asked, nats, objects, own)
+            row["r_out"] = out.get((fact_id, state))
+            verdict = verdicts.get((fact_id, state))
+            if verdict is None:
+                told = _told_retention(own)
+                row |= EMPTY
+            else:
+                told = verdict.evidence
+                row |= verdict.columns(thresholds)
+            row["evidence"] = " ".join(text for text in (told, row["evidence"]) if text)
+            rows.append(row)
+    return rows
 
 
 def _fate_row(
@@ -131,7 +149,6 @@ def _fate_row(
     names = ("clean", "corrupted", state)
     found = [asked.get((fact_id, name), NOT_ASKED) for name in names]
     margin, margin_clean = (nats.get((fact_id, name), math.nan) for name in (state, "clean"))
-    r_out = margin / margin_clean if margin_clean >= MIN_CLEAN_MARGIN else math.nan
     row: dict[str, Any] = {
         "fact_id": fact_id,
         "state": state,
@@ -141,7 +158,7 @@ def _fate_row(
         "margin": _or_none(margin),
         "r_subject": retains.get("r_subject"),
         "r_mid": retains.get("r_mid"),
-        "r_out": _or_none(r_out),
+        "r_out": None,
         "rds": retains.get("rds"),
         "evidence": "",
         "reason": None,
@@ -160,7 +177,6 @@ def _fate_row(
             )
             for category, found in objects.items()
         ),
-        _told_retention(retains),
     ]
     return row | {"fate": fate, "evidence": "; ".join(text for text in told if text) + "."}
 
@@ -188,7 +204,7 @@ def _told_object(category: str, logprobs: list[float]) -> str:
 
 
 def _told_retention(retains: Mapping[str, Any]) -> str:
-    """Shares with their verdicts, such as `retains 0.93 at the subject (intact)`."""
+    """Shares with their verdicts, such as `Retains 0.93 at the subject (intact).`"""
     told = [
         f"{retains[number]:.2f} {where}" + (f" ({retains[verdict]})" if retains[verdict] else "")
         for number, verdict, where in (
@@ -197,7 +213,7 @@ def _told_retention(retains: Mapping[str, Any]) -> str:
         )
         if retains.get(number) is not None
     ]
-    return f"retains {', '.join(told)}" if told else ""
+    return f"Retains {', '.join(told)}." if told else ""
 
 
 def _or_none(value: float) -> float | None:

@@ -10,9 +10,13 @@ from restor_interp.errors import RestorError
 from restor_interp.explain.equal import equal_rows
 from restor_interp.explain.flips import flip_rows
 from restor_interp.explain.measured import Measured
+from restor_interp.explain.readings import TABLES as READ_FROM
 from restor_interp.explain.retention import retained
 from restor_interp.explain.selection import selection_rows, trial_rows, trials_of
+from restor_interp.explain.sensitivity import sensitivity_rows
 from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summary_rows
+from restor_interp.explain.transitions import transition_rows
+from restor_interp.explain.verdicts import verdicts
 from restor_interp.facts import Fact
 from restor_interp.models.activations import Activations, StateActivations
 from restor_interp.pipeline.measuring import spelled_candidates
@@ -29,6 +33,15 @@ OTHER_FACTS = 2
 
 RETENTION = "retention"
 """The analysis that fates are joined with, and its table."""
+
+JUDGED_FROM = tuple(
+    f"analysis/{name}/"
+    for name in (
+        RETENTION,
+        *("grafting", "cross_state_patching", LENS, "attention_knockout", "direct_logits"),
+    )
+)
+"""How the names of the cells begin that a verdict on a mechanism is made of."""
 
 
 # ---- which definitions, on what
@@ -189,15 +202,16 @@ def explain(
     bench: Workbench,
     states: Sequence[str],
     trainings: Sequence[str],
-    retention_cells: Mapping[str, str],
+    inside: Mapping[str, str],
     writer: CellWriter,
 ) -> None:
-    """Facts with what the clean model knows of them, fates, flips, and the summary of the run.
+    """Facts with what the clean model knows of them, fates with their mechanisms, how far these
+    hang on thresholds and how they changed, flips, and the summary of the run.
 
     A run with several versions of one method is a sweep: also its trials, and which of them would
     be chosen.
 
-    `retention_cells`: cell -> key of those that measure retention; one that failed is left out.
+    `inside`: cell -> key of those that looked inside (`JUDGED_FROM`); one that failed is left out.
     """
     collect = bench.store.collect
     answers = collect("answers", [f"evaluate/{state}" for state in states])
@@ -205,13 +219,16 @@ def explain(
     margins = collect("margins", [f"margins/{state}" for state in states])
     training = collect("training", trainings)
     facts = facts_with_knowledge(bench.fact_frame(), answers, margins)
-    done = [
-        n for n, key in retention_cells.items() if (bench.store.record(n) or {}).get("key") == key
-    ]
-    held = retained(collect(RETENTION, done), bench.roles)
-    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices, held))
+    done = [n for n, key in inside.items() if (bench.store.record(n) or {}).get("key") == key]
+    retention = collect(RETENTION, done)
+    tables = {name: collect(name, done) for name in READ_FROM}
+    held = retained(retention, bench.roles)
+    judged = verdicts(facts, margins, held, tables)
+    fates = pd.DataFrame(fate_rows(facts, answers, margins, choices, held, judged))
     writer.rows("facts", facts)
     writer.rows("fates", fates)
+    writer.rows("transitions", transition_rows(facts, fates))
+    writer.rows("sensitivity", sensitivity_rows(facts, margins, retention, tables))
     writer.rows("flips", flip_rows(facts, answers))
     writer.rows("summary", summary_rows(facts, answers, choices, margins, fates, training))
     methods = bench.config.methods

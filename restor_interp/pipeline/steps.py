@@ -134,14 +134,12 @@ def steps(bench: Workbench) -> list[Step]:
         if step.cell.name.split("/")[0] in ("data", "train", "evaluate", "margins")
     )
     trainings = tuple(name for name in measured if name.startswith("train/"))
-    retention = tuple(
-        name for name in build.keys if name.startswith(f"analysis/{explaining.RETENTION}/")
-    )
-    keys = {name: build.keys[name] for name in retention}
+    inside = tuple(name for name in build.keys if name.startswith(explaining.JUDGED_FROM))
+    keys = {name: build.keys[name] for name in inside}
     add(
         "explain",
         functools.partial(explaining.explain, bench, tuple(states), trainings, keys),
         needs=measured,
-        uses=retention,
+        uses=inside,
     )
     return build.steps

@@ -169,7 +169,7 @@ def test_fates_have_what_was_measured(table):
     }
     npo = rows["lost", "npo"]
     assert (npo["r_subject"], npo["r_mid"], npo["rds"]) == (0.97, 0.05, pytest.approx(0.97))
-    assert "retains 0.97 at the subject (intact), 0.05 on the way out (lost)" in npo["evidence"]
+    assert "Retains 0.97 at the subject (intact), 0.05 on the way out (lost)" in npo["evidence"]
     for key in (("lost", "corrupted"), ("b", "npo")):
-        assert rows[key]["r_subject"] is None and "retains" not in rows[key]["evidence"]
+        assert rows[key]["r_subject"] is None and "Retains" not in rows[key]["evidence"]
     assert fate_rows(facts, answers, margins, choices)[0]["r_subject"] is None
