@@ -71,7 +71,7 @@ def measure_margins(
 
     Raises `PromptError` as `score_choices` does.
     """
-    spelled = [[_spellings(candidate) for candidate in own] for own in candidates]
+    spelled = [[spellings(candidate) for candidate in own] for own in candidates]
     asked = [
         (prompt, own)
         for first, others, own in zip(prompts, substituted, spelled, strict=True)
@@ -101,7 +101,8 @@ def measure_margins(
     return margins
 
 
-def _spellings(candidate: Candidate) -> tuple[str, ...]:
+def spellings(candidate: Candidate) -> tuple[str, ...]:
+    """A candidate's spellings, each once."""
     return (candidate,) if isinstance(candidate, str) else tuple(dict.fromkeys(candidate))
 
 
