@@ -9,8 +9,9 @@ computed once, and a training that was interrupted continues to the same bits.
 import functools
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -19,6 +20,12 @@ from transformers import PreTrainedTokenizerBase
 
 from restor_interp.errors import DataError
 from restor_interp.stages.losses import Targets, predicted_tokens
+
+MOST_PADDING = 0.25
+"""Largest share of a forward pass that batches may waste on each other's length. A second pass
+costs a processor as much as some 30 to 80 tokens do, so that below this it saves little."""
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,21 @@ def padded_batches(
     return [
         _padded([rows[row] for row in group], index, device) for index, group in enumerate(groups)
     ]
+
+
+def sharing_a_pass(batches: Mapping[Name, Batch]) -> list[list[Name]]:
+    """Names of batches that go through a model together, in their order: neighbours, as long as
+    the padding that joins them is at most `MOST_PADDING` of the tokens."""
+    groups: list[list[Name]] = []
+    for name in batches:
+        together = [batches[other].ids for other in (*groups[-1], name)] if groups else []
+        width = max((ids.shape[1] for ids in together), default=0)
+        tokens, room = sum(ids.numel() for ids in together), width * sum(map(len, together))
+        if together and room - tokens <= MOST_PADDING * room:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
 
 
 def joined(

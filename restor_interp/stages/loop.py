@@ -1,8 +1,9 @@
 """The training loop: one step after another, from any of which it can be continued.
 
 A step takes a batch of the documents, their counterparts where a loss compares pairs, and a batch
-of the retain text. All that needs logits goes through the model in one pass and one unembedding;
-what is compared with a reference gets it from the same model with the delta off, once per batch.
+of the retain text. What is of like length goes through the model in one pass, and all that needs
+logits is unembedded at once; what is compared with a reference gets it from the same model with the
+delta off, once per batch.
 """
 
 import functools
@@ -19,7 +20,7 @@ from restor_interp.models.adapters import Adapter
 from restor_interp.models.dense import Dense
 from restor_interp.models.hooked import HookedModel
 from restor_interp.stages import resume
-from restor_interp.stages.batches import Batch, companion, epoch_order, joined
+from restor_interp.stages.batches import Batch, companion, epoch_order, joined, sharing_a_pass
 from restor_interp.stages.forward import Forward, forward_for, picked
 from restor_interp.stages.losses import (
     LOSSES,
@@ -211,20 +212,22 @@ class Loop:
         self, batches: Mapping[Side, Batch], targets: Mapping[Side, Targets]
     ) -> dict[Side, Tensor]:
         """What each side's loss looks at: one forward pass for all sides that are read at the same
-        place, and one unembedding."""
+        place and are of like length, and one unembedding."""
         found: dict[Side, Tensor] = {}
         for layer in dict.fromkeys(self.layers[side] for side in batches):
-            sides: list[Side] = [side for side in batches if self.layers[side] == layer]
-            ids, mask = joined(*(batches[side] for side in sides))
-            states = self._states(ids, mask, layer)
-            chosen, first = [], 0
-            for side in sides:
-                chosen.append(picked(states, targets[side], first_row=first))
-                first += len(batches[side].ids)
+            sides: dict[Side, Batch] = {
+                side: batch for side, batch in batches.items() if self.layers[side] == layer
+            }
+            for group in sharing_a_pass(sides):
+                states = self._states(*joined(*(sides[side] for side in group)), layer)
+                first = 0
+                for side in group:
+                    found[side] = picked(states, targets[side], first_row=first)
+                    first += len(sides[side].ids)
             if layer is None:
-                lengths = [len(part) for part in chosen]
-                chosen = self.forward.logits(torch.cat(chosen)).split(lengths)
-            found |= dict(zip(sides, chosen, strict=True))
+                lengths = [len(found[side]) for side in sides]
+                logits = self.forward.logits(torch.cat([found[side] for side in sides]))
+                found |= zip(sides, logits.split(lengths), strict=True)
         return found
 
     def _states(self, ids: Tensor, mask: Tensor, layer: int | None) -> Tensor:

@@ -21,6 +21,7 @@ from restor_interp.stages.batches import (
     epoch_order,
     joined,
     make_batches,
+    sharing_a_pass,
     tokenize_texts,
 )
 from restor_interp.stages.forward import forward_for
@@ -131,6 +132,28 @@ def test_two_batches_are_joined_with_padding_that_is_masked():
     assert joined(two, None)[0].tolist() == [[0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "groups"),
+    [
+        ({"a": (2, 40), "b": (2, 40)}, ["ab"]),
+        ({"a": (2, 40), "b": (2, 20)}, ["ab"]),  # 40 of 160 are padding: a quarter
+        ({"a": (2, 40), "b": (2, 19)}, ["a", "b"]),
+        ({"a": (2, 19), "b": (2, 40)}, ["a", "b"]),
+        ({"a": (9, 40), "b": (1, 4)}, ["ab"]),
+        ({"a": (2, 40), "b": (2, 38), "c": (4, 10)}, ["ab", "c"]),
+        ({"a": (2, 40), "b": (4, 10), "c": (4, 10)}, ["a", "bc"]),
+        ({"a": (3, 7)}, ["a"]),
+        ({}, []),
+    ],
+)
+def test_batches_share_a_pass_where_little_of_it_is_padding(shapes, groups):
+    batches = {
+        name: make_batches(rows_of(*[width] * rows), batch_size=rows, seed=0, device=CPU)[0]
+        for name, (rows, width) in shapes.items()
+    }
+    assert ["".join(group) for group in sharing_a_pass(batches)] == groups
+
+
 def test_every_epoch_has_each_batch_once_in_an_order_of_its_own():
     orders = [epoch_order(9, seed=1, epoch=epoch) for epoch in range(4)]
     assert all(sorted(order) == list(range(9)) for order in orders)
@@ -191,7 +214,10 @@ def test_length_is_epochs_or_steps(model):
 # ---- against a naive loop
 
 
-def naive(model, method, settings, training, seed):
+SHORT = ("It did not", "The people say", "What is the city")
+
+
+def naive(model, method, settings, training, seed, retain=NEUTRAL):
     """One row at a time without padding, all logits, two whole models, the formulas once more."""
     reference = copy.deepcopy(model.hf_model)
     batches, partners = (
@@ -201,7 +227,7 @@ def naive(model, method, settings, training, seed):
             seed=seed,
             device=CPU,
         )
-        for texts, size in ((DOCUMENTS, training.batch_size), (NEUTRAL, training.retain_batch_size))
+        for texts, size in ((DOCUMENTS, training.batch_size), (retain, training.retain_batch_size))
     )
 
     def logprobs(hf_model, batch):
@@ -252,14 +278,15 @@ def naive(model, method, settings, training, seed):
         return losses, adapter.to_delta("new")
 
 
+@pytest.mark.parametrize("retain", [NEUTRAL, SHORT], ids=["alike", "short"])
 @pytest.mark.parametrize(
     ("method", "settings"), [("grad_diff", {}), ("npo", {"beta": 0.5}), ("kl_restor", {})]
 )
-def test_the_loop_does_what_a_naive_one_does(model, method, settings):
+def test_the_loop_does_what_a_naive_one_does(model, method, settings, retain):
     keywords = {"steps": 5, "retain_weight": 0.7, "weight_decay": 0.1, "grad_clip": 0.5}
     training = TrainSettings(learning_rate=5e-3, rank=2, batch_size=2, **keywords)
-    found = run(model, method, settings=settings, seed=4, **keywords)
-    losses, delta = naive(model, method, settings, training, seed=4)
+    found = run(model, method, settings=settings, seed=4, retain=retain, **keywords)
+    losses, delta = naive(model, method, settings, training, seed=4, retain=retain)
     assert [row["loss"] for row in found.rows] == pytest.approx(losses, rel=2e-4)
     mine, theirs = factors(found.delta), factors(delta)
     for name, tensor in theirs.items():
@@ -322,6 +349,28 @@ def test_references_are_computed_once_per_batch(model, monkeypatch):
         counts[method] = (calls.count(True), calls.count(False))
     # Twelve steps over three batches; two passes check the fast way at the start.
     assert counts == {"grad_diff": (12, 2), "npo": (12, 5), "kl": (12, 5)}
+
+
+def test_texts_of_other_length_go_through_the_model_on_their_own(model, monkeypatch):
+    shapes = []
+    inner = model.hf_model.base_model
+    plain = inner.forward
+
+    def seen(*args, **keywords):
+        shapes.append(tuple(keywords["input_ids"].shape))
+        return plain(*args, **keywords)
+
+    monkeypatch.setattr(inner, "forward", seen)
+    counts = {}
+    for retain in (NEUTRAL[:2], SHORT[:2]):
+        shapes.clear()
+        run(model, "grad_diff", steps=1, forget=DOCUMENTS[:1] * 2, retain=retain)
+        counts[retain] = shapes[2:]
+    length = len(model.tokenizer(DOCUMENTS[0])["input_ids"])
+    shorter = max(len(model.tokenizer(text)["input_ids"]) for text in SHORT[:2])
+    (together,), apart = counts.values()
+    assert together[0] == 4 and together[1] >= length
+    assert apart == [(2, length), (2, shorter)]
 
 
 def test_a_model_with_an_unembedding_of_its_own_is_run_plainly(model, monkeypatch):

@@ -188,7 +188,7 @@ def test_a_pair_stays_a_pair_in_batches_of_other_sizes():
     assert first != pytest.approx(second, rel=1e-3)
 
 
-def test_documents_counterparts_and_retain_text_share_a_forward_pass(monkeypatch):
+def test_documents_counterparts_and_retain_text_of_like_length_share_a_forward_pass(monkeypatch):
     model = fresh()
     passes, pairs = [], set()
     inner = model.hf_model.base_model
@@ -203,8 +203,8 @@ def test_documents_counterparts_and_retain_text_share_a_forward_pass(monkeypatch
         return plain(*args, **keywords)
 
     monkeypatch.setattr(inner, "forward", counted)
-    run(model, "dpo_truth", counterparts=OTHERS, epochs=3)
-    assert passes.count((True, 6)) == 6  # two documents, two counterparts, two neutral texts
+    run(model, "dpo_truth", counterparts=OTHERS, retain=DOCUMENTS, epochs=3)
+    assert passes.count((True, 6)) == 6  # two documents, two counterparts, two retain texts
     assert pairs == set(zip(DOCUMENTS, OTHERS, strict=True))
     # Two batches of documents and two of counterparts, once; two passes check the fast way.
     assert sum(not graded for graded, _ in passes) == 4 + 2
