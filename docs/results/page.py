@@ -5,10 +5,12 @@ interval excludes what is claimed, and `not decided` otherwise: then the smalles
 an experiment finds in four of five cases (mde) says what is not known.
 """
 
+import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -82,6 +84,18 @@ class Tier:
 
     def states(self) -> list[str]:
         return list(dict.fromkeys(self.table("pooled")["state"]))
+
+    def told(self) -> str:
+        """How many runs this is, of how many facts, and what it took."""
+        shards = [json.loads(p.read_text()) for p in sorted(self.folder.glob("*/shard.json"))]
+        seeds = len({one["seed"] for one in shards})
+        rotations = len({one["rotation"] for one in shards})
+        lost = self.number("corrupted", "n_lost")
+        return (
+            f"{seeds} seeds × {rotations} choices of who is corrupted; {lost.n_facts} direct facts "
+            f"of {lost.n_entities} entities were lost in some run. "
+            f"{sum(one['seconds'] for one in shards) / 60:.0f} minutes of one process."
+        )
 
 
 # ---- tables
@@ -163,6 +177,47 @@ def lasting_table(tier: Tier) -> str:
     return _markdown(["after", *states], found)
 
 
+def settings_table(tier: Tier) -> str:
+    """What the blind rule chose on other entities, and how far any trial came."""
+    selection = tier.table("selection")
+    trials = tier.table("trials").set_index("state")["training"].map(json.loads)
+    found = []
+    for method, own in selection.groupby("method", sort=False):
+        cells = [str(method)]
+        for label in ("blind", "oracle"):
+            rows = own.loc[own["label"].eq(label)]
+            halves = rows.loc[rows["half"].isin(["A", "B"]), "chosen"].dropna()
+            told = (trials[state] for state in halves)
+            cells.append(
+                " / ".join(f"{t['learning_rate']:g} × {t.get('steps', '–')}" for t in told)
+            )
+        reached = own.loc[own["label"].eq("blind") & own["half"].isin(["A", "B"]), "reached"]
+        cells.append(f"{int(reached.fillna(False).astype(bool).sum())} of 2")
+        found.append(cells)
+    header = ["method", "blind: rate × steps (half A / B)", "oracle", "reached clean p(false)"]
+    return _markdown(header, found)
+
+
+FLIPPED = ("npo", "grad_diff", "kl_restor", "simnpo", "task_vector", "sham_npo", "retain_only")
+"""States whose flips are shown."""
+
+
+def flips_table(tier: Tier) -> str:
+    """Where answers to direct facts that the clean model had right went."""
+    rows = tier.table("flips")
+    rows = rows.loc[rows["role"].eq("direct") & rows["clean"].eq("true")]
+    outcomes = ("true", "false", "other")
+    ways = [(first, then) for first in outcomes for then in outcomes]
+    found = []
+    for state in FLIPPED:
+        own: Any = rows.loc[rows["state"].eq(state)].set_index(["corrupted", "unlearned"])[
+            "n_facts"
+        ]
+        if len(own):
+            found.append([state, *(str(int(own.get(way, 0))) for way in ways)])
+    return _markdown(["state", *(f"{first} → {then}" for first, then in ways)], found)
+
+
 # ---- claims
 
 
@@ -218,6 +273,23 @@ def _npo_restores(tier: Tier) -> Verdict:
     return Verdict(word, told)
 
 
+def _only_without_context(tier: Tier) -> Verdict:
+    """H3: GA and KL restore where documents hold claims alone (k = 0), and not at k = 1."""
+    other = Tier(tier.folder.parent / f"{tier.folder.name.removesuffix('-k0')}-k1")
+    if not tier.folder.name.endswith("-k0") or not other.has("pooled"):
+        return Verdict("not testable here", "methods were run at one corruption level")
+    told, held, failed = [], [], []
+    for state in ("grad_diff", "kl_restor"):
+        alone, mixed = (one.number(state, "restored_minus_sham") for one in (tier, other))
+        held.append(alone.above() and not mixed.above())
+        failed.append(alone.below() or mixed.above())
+        told.append(
+            f"{state}: {_tested(alone, 'minus its sham at k = 0')}; {_tested(mixed, 'at k = 1')}"
+        )
+    word = "held" if all(held) else "failed" if all(failed) else "not decided"
+    return Verdict(word, ". ".join(told))
+
+
 def _deeper_with_k(tier: Tier) -> Verdict:
     """H4: more unrelated context corrupts more; the confound is the number of steps."""
     if not tier.has("depth"):
@@ -270,6 +342,9 @@ def _towards_random(tier: Tier) -> Verdict:
         return Verdict("not testable here", "categories were not scored")
     rows = tier.table("scores")
     rows = rows.loc[rows["role"].eq("direct")].set_index(["state", "metric"])["value"]
+    lacking = {"grad_diff", "kl_restor", "npo"} - set(rows.index.get_level_values("state"))
+    if lacking:
+        return Verdict("not testable here", f"without {', '.join(sorted(lacking))}")
 
     def gap(state: str, other: str) -> float:
         return float(rows[state, "score_true"] - rows[state, other])
@@ -313,7 +388,7 @@ CLAIMS: Sequence[tuple[str, str, Callable[[Tier], Verdict]]] = (
     (
         "H3",
         "GA and KL restore only when the documents hold no unrelated context",
-        _untestable("methods were run at one corruption level"),
+        _only_without_context,
     ),
     ("H4", "More unrelated context (k) corrupts more", _deeper_with_k),
     (
@@ -341,10 +416,38 @@ CLAIMS: Sequence[tuple[str, str, Callable[[Tier], Verdict]]] = (
 )
 
 
+def negative_results(tiers: Mapping[str, Tier]) -> str:
+    """What was looked for and not found: methods that restore no more than their controls."""
+    lines = []
+    for name, tier in tiers.items():
+        for reference, told in (
+            ("sham", "its sham"),
+            ("retain_only", "plain training on neutral text"),
+            ("rollback", "the corruption rolled back to the same p(false)"),
+        ):
+            metric = f"restored_minus_{reference}"
+            numbers = {state: tier.number(state, metric) for state in tier.states()}
+            tested = {
+                s: n for s, n in numbers.items() if n.known and not s.startswith(("sham_", "roll"))
+            }
+            flat = [s for s, n in tested.items() if not n.above()]
+            worse = [s for s, n in tested.items() if n.below()]
+            if tested:
+                lines.append(
+                    f"- `{name}`: {len(flat)} of {len(tested)} methods are not shown to restore "
+                    f"more than {told}"
+                    + (f"; less than it: {', '.join(worse)}" if worse else "")
+                    + (f". Not shown: {', '.join(flat)}." if flat else ".")
+                )
+    return "\n".join(lines)
+
+
 TIER_TITLES = {
     "bios": "`bios`: invented people in a small model trained on them",
-    "atlas": "Embedded model, built-in facts",
-    "restor": "Embedded model, RESTOR's official data",
+    "atlas": "`atlas`: embedded model, built-in facts",
+    "restor-k0": "`restor-k0`: embedded model, RESTOR's official data",
+    "restor-k0-repaired": "`restor-k0-repaired`: the same after tuning on neutral questions",
+    "restor-k1": "`restor-k1`: five true facts about others among the claims",
 }
 
 
@@ -357,11 +460,19 @@ def write_page(here: Path) -> None:
     }
     parts = [(here / "restor.head.md").read_text().rstrip()]
     for name, tier in tiers.items():
-        parts += [f"## {TIER_TITLES[name]}", states_table(tier)]
-        if tier.has("depth"):
-            parts += ["### Corruption level", depth_table(tier)]
-        if tier.has("lasting"):
-            parts += ["### Does it last?", lasting_table(tier)]
+        parts += [f"## {TIER_TITLES[name]}", _command(name), tier.told(), states_table(tier)]
+        for title, table, shown in (
+            (
+                "Where answers went (direct facts that the clean model had right)",
+                "flips",
+                flips_table,
+            ),
+            ("Settings, chosen on other entities", "selection", settings_table),
+            ("Corruption level", "depth", depth_table),
+            ("Does it last? (direct facts right, %)", "lasting", lasting_table),
+        ):
+            if tier.has(table):
+                parts += [f"### {title}", shown(tier)]
     parts.append("## The paper's claims")
     for key, claim, judge in CLAIMS:
         told = [f"**{key}. {claim}.**"]
@@ -369,5 +480,11 @@ def write_page(here: Path) -> None:
             found = judge(tier)
             told.append(f"`{name}`: *{found.word}*. {found.why}.")
         parts.append(" ".join(told))
+    parts += ["## Looked for and not found", negative_results(tiers)]
     (here / "restor.md").write_text("\n\n".join(parts) + "\n")
     print(here / "restor.md")
+
+
+def _command(tier: str) -> str:
+    more = " --restor FOLDER" if tier.startswith("restor") else ""
+    return f"    python docs/results/restor.py compute {tier}{more}"

@@ -1,0 +1,109 @@
+"""`docs/results`: the page's numbers survive the way through shards, and are computed once."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from restor_interp.explain.measured import Measured
+from restor_interp.explain.pooling import pooled_rows
+from restor_interp.pipeline.designs import parts
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def results():
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("restor"), importlib.import_module("page")
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture
+def job(results, tmp_path, monkeypatch):
+    restor, _ = results
+    monkeypatch.setattr(restor, "TABLES", tmp_path / "tables")
+    return restor.Job(tier="bios", runs=tmp_path / "runs", seeds=1, restor=None)
+
+
+def test_numbers_from_a_shard_are_those_of_the_run(results, job, small_config, finished):
+    restor, _ = results
+    (part,) = parts(small_config, seeds=1, rotations=1)
+    restor.save(job, part, finished, 1.0)
+    restor.pool(job)
+    found = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])["value"]
+    frames = (finished.table(name) for name in ("facts", "answers", "choices", "margins"))
+    whole = pd.DataFrame(pooled_rows({(0, 0): Measured(*frames)}))
+    whole = whole.set_index(["state", "role", "metric"])["value"]
+    assert len(found) == len(whole) > 50
+    # kept to three decimals
+    pd.testing.assert_series_equal(found, whole.astype(float), atol=2e-3, rtol=1e-3)
+    flips = finished.table("flips").groupby("state")["n_facts"].sum()
+    mine = pd.read_csv(job.tables / "flips.csv").groupby("state")["n_facts"].sum()
+    pd.testing.assert_series_equal(mine, flips)
+
+
+def test_a_run_that_has_a_shard_is_not_computed_again(
+    results, job, small_config, finished, monkeypatch
+):
+    restor, _ = results
+    (part,) = parts(small_config, seeds=1, rotations=1)
+    computed = []
+
+    def counted(config, out):
+        computed.append(config)
+        return finished
+
+    monkeypatch.setattr(restor, "run", counted)
+    restor.design(job, small_config)
+    restor.design(job, small_config)
+    assert computed == [part.config]
+    changed = small_config.model_copy(update={"unlearning": {"steps": 5}})
+    restor.design(job, changed)
+    assert len(computed) == 2
+
+
+def test_the_page_is_written_from_the_tables(results, job, small_config, finished, tmp_path):
+    restor, page = results
+    (part,) = parts(small_config, seeds=1, rotations=1)
+    restor.save(job, part, finished, 60.0)
+    restor.pool(job)
+    (tmp_path / "restor.head.md").write_text("# Head\n")
+    page.write_page(tmp_path)
+    text = (tmp_path / "restor.md").read_text()
+    assert "1 seeds × 1 choices" in text
+    assert all(f"**H{number}." in text for number in range(1, 11))
+    npo = next(line for line in text.splitlines() if line.startswith("| npo |"))
+    pooled = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])
+    right = pooled.loc[("npo", "direct", "accuracy"), "value"]
+    assert npo.split("|")[3].strip().startswith(f"{100 * right:.0f}")
+
+
+def test_the_gentler_of_two_choices_is_taken(results, job):
+    restor, _ = results
+    trials = {
+        f"npo-{place:02d}": {"learning_rate": rate, "steps": steps}
+        for place, (rate, steps) in enumerate([(1e-3, 30), (1e-3, 120), (4e-3, 30)], 1)
+    }
+    job.write(
+        trials=pd.DataFrame(
+            [
+                {"state": state, "method": "npo", "training": json.dumps(training)}
+                for state, training in trials.items()
+            ]
+        ),
+        selection=pd.DataFrame(
+            [
+                {"method": "npo", "label": "blind", "half": "A", "chosen": "npo-02"},
+                {"method": "npo", "label": "blind", "half": "B", "chosen": "npo-03"},
+                {"method": "npo", "label": "oracle", "half": "A", "chosen": "npo-01"},
+            ]
+        ),
+    )
+    # 120 steps at 1e-3 and 30 at 4e-3 are equally far: the first of the two halves stands.
+    assert restor.chosen_settings("bios")["npo"] == trials["npo-02"]
