@@ -12,8 +12,7 @@ import torch
 
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.facts import Fact
-from restor_interp.measure import capture as capture_module
-from restor_interp.measure.capture import capture, object_vectors
+from restor_interp.measure.capture import capture, capturing, object_vectors, shared
 from restor_interp.measure.lens import logit_lens
 from restor_interp.models.activations import Activations, ActivationWriter
 from restor_interp.models.adapters import attach_adapter
@@ -103,7 +102,9 @@ def plainly(model, prompt):
     }
 
 
-def assert_plain(model, found, prompts, atol=1e-4):
+def assert_plain(model, found, prompts):
+    """In units of the largest value: streams reach a few dozen."""
+    atol = 3e-5
     for layer in range(model.num_layers):
         patterns = found.patterns(layer)
         for row, prompt in enumerate(prompts):
@@ -118,7 +119,7 @@ def assert_plain(model, found, prompts, atol=1e-4):
             for place, position in enumerate(("subject_last", "last")):
                 got = found.select(site=site, layer=layer, position=position)
                 expected = np.stack([truth[site][layer, place] for truth in truths])
-                np.testing.assert_allclose(got, expected, atol=atol)
+                np.testing.assert_allclose(got, expected, atol=atol * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -133,8 +134,8 @@ def test_what_is_captured_is_what_a_plain_forward_pass_has(models, family, tmp_p
         found = capture(model, PROMPTS, tmp_path, objects=OBJECTS, dtype="float32")
     assert not caplog.records
     assert_plain(model, found, PROMPTS)
-    # Shared tokens were run once: far fewer than the prompts have together.
-    assert sum(ran) < 0.6 * sum(len(token_ids(model, prompt.text)) for prompt in PROMPTS)
+    # Shared tokens were run once: far fewer than the prompts have together, with the check.
+    assert sum(ran) < 0.7 * sum(len(token_ids(model, prompt.text)) for prompt in PROMPTS)
     lens = logit_lens(model, PROMPTS, OBJECTS, states=["clean"])
     np.testing.assert_allclose(found.logprobs, lens.logprobs[0, :, :, 0], atol=1e-4)
 
@@ -271,16 +272,14 @@ def test_half_the_bits_are_the_default(models, tmp_path):
 
 def test_a_model_that_prefixes_do_not_reproduce_is_run_plainly(monkeypatch, tmp_path, caplog):
     model = tiny_model("llama")
-    monkeypatch.setattr(capture_module, "_SHARES", weakref.WeakKeyDictionary())
-    whole = capture_module._Prefix.cache
+    monkeypatch.setattr(shared, "_SHARES", weakref.WeakKeyDictionary())
+    joined = shared._PrefixLayer.update
 
-    def spoiled(self, rows):
-        cache = whole(self, rows)
-        for layer in cache.layers:
-            layer.values = layer.values + 1
-        return cache
+    def spoiled(self, *arguments, **keywords):
+        keys, values = joined(self, *arguments, **keywords)
+        return keys, values + 1
 
-    monkeypatch.setattr(capture_module._Prefix, "cache", spoiled)
+    monkeypatch.setattr(shared._PrefixLayer, "update", spoiled)
     with caplog.at_level(logging.WARNING):
         found = capture(model, PROMPTS, tmp_path / "a", dtype="float32")
         capture(model, PROMPTS, tmp_path / "b", dtype="float32")
@@ -302,7 +301,7 @@ def test_what_waits_in_memory_does_not_grow_with_the_number_of_prompts(
             held.append(self.held_bytes)
 
     monkeypatch.setattr(
-        capture_module,
+        capturing,
         "ActivationWriter",
         lambda *arguments, **keywords: Watched(*arguments, **keywords, shard_bytes=2**16),
     )
