@@ -121,7 +121,7 @@ def direct_logits(
     uncapped = unembed(norm(final))[question.targets].float()
     answer_row, foil_row = unembed.weight[question.targets].float()
     direction = answer_row - foil_row
-    to_logits = _frozen(norm, final)
+    to_logits = frozen_norm(norm, final)
 
     def value(parts: Float[Tensor, "*part width"]) -> Float[np.ndarray, "*part"]:
         return (to_logits(parts.float()) @ direction).cpu().numpy().astype(float)
@@ -162,11 +162,11 @@ def _attention_parts(
     heads, bias = given[:-1] - given[-1], given[-1]
     if shape.attention_added == shape.attention:
         return heads, bias
-    through = _frozen(block.get_submodule(shape.attention_added), out(z.flatten()[None])[0])
+    through = frozen_norm(block.get_submodule(shape.attention_added), out(z.flatten()[None])[0])
     return through(heads.float()), through(bias.float())
 
 
-def _frozen(norm: Any, given: Float[Tensor, " width"]) -> Callable[[Tensor], Tensor]:
+def frozen_norm(norm: Any, given: Float[Tensor, " width"]) -> Callable[[Tensor], Tensor]:
     """A norm with its scale held at that of one value: a linear map, without the norm's bias."""
     scale = norm_values(norm, given)["hook_scale"]
     if isinstance(norm, torch.nn.LayerNorm):

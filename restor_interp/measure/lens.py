@@ -1,13 +1,15 @@
 """The logit lens: what would the model say if it stopped after this layer?
 
-The residual stream after every layer is read through the final norm and the unembedding of the
-state that is looked at (nostalgebraist 2020, "interpreting GPT: the logit lens"). Layer 0 is the
+The residual stream after every layer is read through a final norm and an unembedding: those of the
+state that is looked at (nostalgebraist 2020, "interpreting GPT: the logit lens"), or always those
+of the clean model, so that a state cannot look different by its reading end alone. Layer 0 is the
 token embeddings, layer L the model's own answer.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,12 +18,20 @@ from torch import Tensor
 
 from restor_interp.errors import PromptError, unknown_name
 from restor_interp.measure.objects import diverge
+from restor_interp.measure.questions import state_name
 from restor_interp.models.deltas import State
-from restor_interp.models.hooked import HookedModel
+from restor_interp.models.hooked import CLEAN, HookedModel
 from restor_interp.models.tokens import resolve_position, tokenize
 from restor_interp.prompts import Prompt
 
 POSITIONS = ("last", "subject_last", "subject_first")
+
+Decoder = Literal["own", "clean"]
+DECODERS: tuple[Decoder, ...] = get_args(Decoder)
+"""Whose final norm and unembedding read: those of the state, or of the clean model."""
+
+Translate = Callable[[Float[Tensor, "layer position width"]], Float[Tensor, "layer position width"]]
+"""What is done to the residual stream after every layer before it is read."""
 
 PROMPTS_PER_BATCH = 32
 BYTES_OF_LOGITS = 128 * 2**20
@@ -43,6 +53,9 @@ class Lens:
     a prompt's own objects."""
     ranks: Float[np.ndarray, "state prompt layer position object"]
     """Place of that token in the whole vocabulary; 1 is the most likely."""
+    lens: str = "logit"
+    """`logit`, or `tuned`: how what stands after a layer was carried to the end."""
+    decoder: Decoder = "own"
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table `lens`."""
@@ -51,7 +64,8 @@ class Lens:
                 "fact_id": prompt.fact_id,
                 "context_id": prompt.context_id,
                 "state": state,
-                "lens": "logit",
+                "lens": self.lens,
+                "decoder": self.decoder,
                 "layer": layer,
                 "position": position,
                 "object": name,
@@ -73,6 +87,7 @@ def logit_lens(
     *,
     states: Sequence[str | State],
     positions: Sequence[str] = ("last",),
+    decoder: Decoder = "own",
 ) -> Lens:
     """Read every layer of several states for the objects of each prompt.
 
@@ -81,12 +96,40 @@ def logit_lens(
             convention the true object comes first and the false one second.
         positions: of `POSITIONS`; `last` is the token before the first at which the objects of a
             prompt differ.
+        decoder: `own` reads a state through its own final norm and unembedding, `clean` through
+            those of the clean model.
 
     Raises:
-        ConfigError: an unknown state or position.
+        ConfigError: an unknown state, position or decoder.
         PromptError: no objects, objects of which one begins with another, or a prompt without
             the subject that a position asks for.
     """
+    return read_lens(
+        model,
+        prompts,
+        objects,
+        states=states,
+        positions=positions,
+        decoder=decoder,
+        lens="logit",
+        translate=lambda hidden: hidden,
+    )
+
+
+def read_lens(
+    model: HookedModel,
+    prompts: Prompt | Sequence[Prompt],
+    objects: Sequence[str] | Sequence[Sequence[str]],
+    *,
+    states: Sequence[str | State],
+    positions: Sequence[str],
+    decoder: Decoder,
+    lens: str,
+    translate: Translate,
+) -> Lens:
+    """What `logit_lens` does, of residual streams that are translated before they are read."""
+    if decoder not in DECODERS:
+        raise unknown_name("decoder of a lens", decoder, DECODERS)
     for position in positions:
         if position not in POSITIONS:
             raise unknown_name("position", position, POSITIONS)
@@ -117,17 +160,20 @@ def logit_lens(
         for number, state in enumerate(states):
             with model.at(state):
                 hidden = _residuals(model, *tokens.padded(), places)
-                for row, one in enumerate(read[batch]):
-                    found = read_objects(model, hidden[row], one.tokens)
-                    own = (number, first + row, ..., slice(len(one.tokens)))
-                    logprobs[own], ranks[own] = found
+                with model.at(CLEAN) if decoder == "clean" else contextlib.nullcontext():
+                    for row, one in enumerate(read[batch]):
+                        found = read_objects(model, translate(hidden[row]), one.tokens)
+                        own = (number, first + row, ..., slice(len(one.tokens)))
+                        logprobs[own], ranks[own] = found
     return Lens(
-        states=tuple(state if isinstance(state, str) else _label(state) for state in states),
+        states=tuple(map(state_name, states)),
         prompts=tuple(one.prompt for one in read),
         objects=names,
         positions=tuple(positions),
         logprobs=logprobs,
         ranks=ranks,
+        lens=lens,
+        decoder=decoder,
     )
 
 
@@ -212,9 +258,3 @@ def _residuals(
             use_cache=False,
         )
     return torch.stack(kept, dim=1)
-
-
-def _label(state: State) -> str:
-    """A name for a state that has none: the deltas that it is the sum of."""
-    terms = [f"{value:g}·{name}" for name, value in state.coefficients.items()]
-    return " + ".join(terms) or "clean"
