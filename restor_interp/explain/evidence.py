@@ -164,8 +164,8 @@ def _lost_at_subject(
         return f"{told}; {verdict.reason}"
     return (
         f"{told}; clean states of the subject{_at(places.subject_in)} "
-        f"{_closes(readings.subject_effect, thresholds)}"
-        f"{_stranger(readings.subject_control, thresholds)}"
+        f"{_closes(readings.subject_effect, thresholds, many=True)}"
+        f"{_stranger(readings.subject_control, thresholds, many=True)}"
     )
 
 
@@ -196,25 +196,25 @@ def _at(layer: int | None) -> str:
     return "" if layer is None else f", layer {layer},"
 
 
-def _closes(effect: float | None, thresholds: Thresholds) -> str:
+def _closes(effect: float | None, thresholds: Thresholds, *, many: bool = False) -> str:
     """`restores it (0.71 of the gap)`, or how much it closes where that is less than restoring."""
-    share = _number(effect)
+    share, ending = _number(effect), "" if many else "s"
     if effect is not None and effect >= thresholds.restores:
-        return f"restores it ({share} of the gap)"
-    return f"closes {share} of the gap"
+        return f"restore{ending} it ({share} of the gap)"
+    return f"close{ending} {share} of the gap"
 
 
-def _closes_not(control: float | None, thresholds: Thresholds) -> str:
-    share = _number(control)
+def _closes_not(control: float | None, thresholds: Thresholds, *, many: bool = True) -> str:
+    share, verb = _number(control), "do" if many else "does"
     if control is not None and control < thresholds.beyond_control:
-        return f"do not ({share})"
-    return f"less ({share})"
+        return f"{verb} not ({share})"
+    return f"{verb} less ({share})"
 
 
-def _stranger(control: float | None, thresholds: Thresholds) -> str:
+def _stranger(control: float | None, thresholds: Thresholds, *, many: bool = False) -> str:
     if not measured(control):
         return ""
-    return f", another entity's {_closes_not(control, thresholds)}"
+    return f", another entity's {_closes_not(control, thresholds, many=many)}"
 
 
 # ---- flags

@@ -14,10 +14,7 @@ import numpy as np
 import pandas as pd
 
 from restor_interp.explain.mechanism import Readings
-from restor_interp.explain.retention import Retained
-
-Key = tuple[str, str]
-"""(fact_id, state)"""
+from restor_interp.explain.retention import Key, Retained
 
 TABLES = ("grafts", "patches", "lens", "knockouts", "contributions")
 """Tables that readings are taken from beside retention and margins; a run may lack any."""
@@ -55,20 +52,17 @@ class Read:
     places: Places
 
 
-def read(
-    r_out: Mapping[Key, float],
-    held: Retained,
-    facts: pd.DataFrame,
-    tables: Mapping[str, pd.DataFrame],
-) -> dict[Key, Read]:
-    """Everything that a verdict is made of, per fact and state whose retention was measured.
+Inside = Mapping[Key, Mapping[str, Any]]
+"""Fields of `Readings` and `Places` that the instruments measured."""
+
+
+def look_inside(facts: pd.DataFrame, tables: Mapping[str, pd.DataFrame], mid: int | None) -> Inside:
+    """What the instruments beside retention say; `mid`: the layer from which on layers are late.
 
     Args:
-        r_out: m_S / m_clean of every fact and state that has one.
-        facts: fact_id, relation, role, and true_objects where a lens was measured.
+        facts: fact_id, and true_objects where a lens was measured.
         tables: of `TABLES`, those that the run has.
     """
-    mid = None if held.mid is None else held.mid.layer
     found: dict[Key, dict[str, Any]] = {}
     parts = {name: tables[name] for name in TABLES if name in tables and len(tables[name])}
     sources = [
@@ -82,6 +76,19 @@ def read(
     for source in sources:
         for key, values in source:
             found.setdefault(key, {}).update(values)
+    return found
+
+
+def read(
+    r_out: Mapping[Key, float], held: Retained, facts: pd.DataFrame, inside: Inside
+) -> dict[Key, Read]:
+    """Everything that a verdict is made of, per fact and state whose retention was measured.
+
+    Args:
+        r_out: m_S / m_clean of every fact and state that has one.
+        facts: fact_id, relation, role.
+        inside: what `look_inside` found, with the same `mid` as `held`.
+    """
     untouched = _untouched(r_out, facts)
     relation = dict(zip(facts["fact_id"], facts["relation"], strict=True))
     own = set(Readings.__dataclass_fields__)
@@ -90,7 +97,7 @@ def read(
         if fact_id not in relation:
             continue
         key = (fact_id, state)
-        values = found.get(key, {})
+        values = inside.get(key, {})
         readings = Readings(
             r_subject=retains.get("r_subject"),
             r_mid=retains.get("r_mid"),
@@ -102,7 +109,7 @@ def read(
         )
         places = Places(
             subject=None if held.subject is None else held.subject.layer,
-            mid=mid,
+            mid=None if held.mid is None else held.mid.layer,
             **{name: value for name, value in values.items() if name not in own},
         )
         collected[key] = Read(readings=readings, places=places)

@@ -40,8 +40,9 @@ the clip out: above 1 or below 0 is told as such.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,10 @@ INTACT_PERCENTILE = round(DEFAULT.intact_tail)
 LOST_PERCENTILE = round(100 - DEFAULT.lost_tail)
 CONTROLS = {"intact": "other_context", "lost": "wrong_entity"}
 """What a band is of -> its kind of donor."""
+SITE_OF = {"subject": "subject", "mid": "last", "out": "last"}
+"""Where a share is read -> the site of the table."""
+Key = tuple[str, str]
+"""(fact_id, state)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +106,21 @@ class Controls:
     facts: np.ndarray
     """The fact of each share."""
 
-    @property
+    @classmethod
+    def none(cls) -> "Controls":
+        """Where there are none."""
+        return cls(shares=np.empty(0), facts=np.empty(0))
+
+    @cached_property
     def noise(self) -> float:
         """Standard deviation of shares about the mean of their fact; NaN where no fact has two."""
-        frame = pd.DataFrame({"fact": self.facts, "share": self.shares})
-        own = frame.groupby("fact")["share"]
-        freedom = len(frame) - own.ngroups
+        _, fact = np.unique(self.facts, return_inverse=True)
+        counts = np.bincount(fact)
+        freedom = len(self.shares) - len(counts)
         if freedom < 1:
             return math.nan
-        squares = ((frame["share"] - own.transform("mean")) ** 2).sum()
-        return float(np.sqrt(squares / freedom))
+        means = np.bincount(fact, weights=self.shares) / counts
+        return float(np.sqrt(((self.shares - means[fact]) ** 2).sum() / freedom))
 
     def edge(self, thresholds: Thresholds = DEFAULT, *, upwards: bool) -> float:
         """Where a band ends that has a tail of these controls beyond it, above or below."""
@@ -164,74 +174,139 @@ def retained(
 
     `roles`: fact_id -> role; layers are fixed on the `untouched` ones.
     """
-    if retention.empty:
-        return Retained(subject=None, mid=None, n_untouched=0, reason="retention was not measured")
-    untouched = retention["fact_id"].isin([name for name, r in roles.items() if r == "untouched"])
-    facts = retention.loc[untouched, "fact_id"].nunique()
-    effects = _clean_effects(retention.loc[untouched])
-    subject_layer = subject_layer_of(effects, thresholds)
-    mid_layer = mid_layer_of(effects, thresholds)
-    if not facts:
-        reason = "no untouched fact was measured, on which layers could be fixed"
-    elif subject_layer is None or mid_layer is None:
-        reason = (
-            f"on untouched facts the clean model adds less than {thresholds.least_effect:g} nat"
+    return Shares.of(retention, roles).read(thresholds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """The table `retention` by site and layer, before any threshold is applied to it."""
+
+    effects: Mapping[str, pd.Series]
+    """Site -> layer -> mean effect (nats) of the clean donor over untouched facts."""
+    n_untouched: int
+    shares: Mapping[tuple[str, int], Mapping[Key, float]]
+    """(site, layer) -> (fact_id, state) -> share."""
+    depths: Mapping[str, Mapping[Key, float]]
+    """`rds` and `rds_unclipped` -> (fact_id, state) -> score."""
+    controls: Mapping[tuple[str, int, str], Controls]
+    """(site, layer, kind of donor) -> its shares."""
+    keys: Sequence[Key]
+    """Every fact and state that was measured, whether it has a share or not."""
+    last_layer: int | None
+
+    @classmethod
+    def of(cls, retention: pd.DataFrame, roles: Mapping[str, str]) -> "Shares":
+        """`roles`: fact_id -> role."""
+        if retention.empty:
+            return cls(
+                effects={}, n_untouched=0, shares={}, depths={}, controls={}, keys=(),
+                last_layer=None,
+            )  # fmt: skip
+        names = [name for name, role in roles.items() if role == "untouched"]
+        untouched = retention.loc[retention["fact_id"].isin(names)]
+        is_state = retention["donor_kind"].eq("state")
+        finite = retention.loc[retention["share"].notna()].astype({"share": float})
+        states = retention.loc[is_state]
+        means = finite.loc[is_state].groupby(["site", "layer", "fact_id", "state"])["share"].mean()
+        shares: dict[tuple[str, int], dict[Key, float]] = {}
+        for (site, layer, fact_id, state), value in means.to_dict().items():  # pyright: ignore
+            shares.setdefault((site, int(layer)), {})[fact_id, state] = value
+        others = finite.loc[~is_state].groupby(["site", "layer", "donor_kind"])
+        return cls(
+            effects=_mean_effects(untouched),
+            n_untouched=int(untouched["fact_id"].nunique()),
+            shares=shares,
+            depths=_depths(states.loc[states["site"].eq("subject")]),
+            controls={
+                (site, int(layer), kind): Controls(
+                    shares=own["share"].to_numpy(), facts=own["fact_id"].to_numpy()
+                )
+                for (site, layer, kind), own in others  # pyright: ignore
+            },
+            keys=tuple(dict.fromkeys(zip(states["fact_id"], states["state"], strict=True))),
+            last_layer=int(retention["layer"].to_numpy().max()),
         )
-    else:
-        reason = None
-    last_layer = int(retention["layer"].to_numpy().max())
-    subject = _band(retention, "subject", subject_layer, thresholds)
-    mid = _band(retention, "last", mid_layer, thresholds)
-    states = retention.loc[retention["donor_kind"].eq("state")]
-    shares = {
-        "r_subject": _shares_at(states, "subject", subject_layer),
-        "r_mid": _shares_at(states, "last", mid_layer),
-        **_depths(states.loc[states["site"].eq("subject")]),
-    }
-    by_fact = {}
-    for key in states.groupby(["fact_id", "state"], sort=False).groups:
-        own: dict[str, Any] = {name: found.get(key) for name, found in shares.items()}
-        for site, band in (("subject", subject), ("mid", mid)):
-            share = own[f"r_{site}"]
-            own[site] = None if band is None or share is None else band.verdict(share, thresholds)
-        by_fact[key] = own
-    return Retained(
-        subject=subject,
-        mid=mid,
-        out=_band(retention, "last", last_layer, thresholds),
-        n_untouched=int(facts),
-        reason=reason,
-        by_fact=by_fact,
-    )
+
+    def read(self, thresholds: Thresholds = DEFAULT) -> Retained:
+        """Layers, bands and what each fact retains, by these thresholds."""
+        if self.last_layer is None:
+            return Retained(
+                subject=None, mid=None, n_untouched=0, reason="retention was not measured"
+            )
+        layers = {"subject": self.subject_layer(thresholds), "mid": self.mid_layer(thresholds)}
+        if not self.n_untouched:
+            reason = "no untouched fact was measured, on which layers could be fixed"
+        elif None in layers.values():
+            least = thresholds.least_effect
+            reason = f"on untouched facts the clean model adds less than {least:g} nat"
+        else:
+            reason = None
+        places = {
+            name: None if layer is None else (SITE_OF[name], layer)
+            for name, layer in layers.items()
+        }
+        bands = {name: self._band(place, thresholds) for name, place in places.items()}
+        by_fact = {}
+        for key in self.keys:
+            own: dict[str, Any] = {name: self.depths[name].get(key) for name in self.depths}
+            for name, place in places.items():
+                share = None if place is None else self.shares.get(place, {}).get(key)
+                band = bands[name]
+                own[f"r_{name}"] = share
+                own[name] = (
+                    None if band is None or share is None else band.verdict(share, thresholds)
+                )
+            by_fact[key] = own
+        return Retained(
+            subject=bands["subject"],
+            mid=bands["mid"],
+            out=self._band(("last", self.last_layer), thresholds),
+            n_untouched=self.n_untouched,
+            reason=reason,
+            by_fact=by_fact,
+        )
+
+    def subject_layer(self, thresholds: Thresholds = DEFAULT) -> int | None:
+        """The last layer with ≥ 80% of the greatest mean subject effect."""
+        means = self.effects.get("subject")
+        if means is None or means.max() < thresholds.least_effect:
+            return None
+        return int(means.index[means >= thresholds.subject_share * means.max()].max())
+
+    def mid_layer(self, thresholds: Thresholds = DEFAULT) -> int | None:
+        """The first layer with ≥ 50% of the mean effect that the last token has in the end."""
+        means = self.effects.get("last")
+        if means is None or means.iloc[-1] < thresholds.least_effect:
+            return None
+        return int(means.index[means >= thresholds.mid_share * means.iloc[-1]].min())
+
+    def _band(self, place: tuple[str, int] | None, thresholds: Thresholds) -> Band | None:
+        if place is None:
+            return None
+        intact, lost = (
+            self.controls.get((*place, kind), Controls.none()) for kind in CONTROLS.values()
+        )
+        return Band.of(place[1], intact, lost, thresholds)
 
 
-def subject_layer_of(effects: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> int | None:
-    """The last layer with ≥ 80% of the greatest mean subject effect.
-
-    `effects`: site, layer, effect (nats) of the clean donor, one row per fact.
-    """
-    means = _means(effects, "subject")
-    if means.empty or means.max() < thresholds.least_effect:
-        return None
-    return int(means.index[means >= thresholds.subject_share * means.max()].max())
-
-
-def mid_layer_of(effects: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> int | None:
-    """The first layer with ≥ 50% of the mean effect that the last token has at the last layer."""
-    means = _means(effects, "last")
-    if means.empty or means.iloc[-1] < thresholds.least_effect:
-        return None
-    return int(means.index[means >= thresholds.mid_share * means.iloc[-1]].min())
+def _mean_effects(untouched: pd.DataFrame) -> dict[str, pd.Series]:
+    """Site -> layer -> mean over facts of what the clean model's own states add: every row of a
+    fact has it, once is enough."""
+    once = untouched.drop_duplicates(["fact_id", "site", "layer"])
+    effects = once.assign(effect=(once["clean_logp"] - once["host_logp"]).astype(float))
+    sites: Any = effects.groupby("site")
+    return {str(site): own.groupby("layer")["effect"].mean().sort_index() for site, own in sites}
 
 
 def depth_scores(rows: pd.DataFrame) -> tuple[float, float]:
     """`rds` and `rds_unclipped` of one state's donor of one fact, from its rows at the subject;
     NaN where no layer has a share."""
     one = _depths(rows.assign(fact_id="", state=""))
-    return tuple(found.get(("", ""), math.nan) for found in one.values())  # pyright: ignore
+    clipped, unclipped = (one[name].get(("", ""), math.nan) for name in ("rds", "rds_unclipped"))
+    return clipped, unclipped
 
 
-def _depths(rows: pd.DataFrame) -> dict[str, dict[tuple[str, str], float]]:
+def _depths(rows: pd.DataFrame) -> dict[str, dict[Key, float]]:
     """Both scores of every fact and state that has a share."""
     rows = rows.loc[rows["share"].notna()]
     shares = rows["share"].astype(float)
@@ -243,38 +318,3 @@ def _depths(rows: pd.DataFrame) -> dict[str, dict[tuple[str, str], float]]:
         name: (clean * values).groupby(keys, sort=False).sum() for name, values in kinds.items()
     }
     return {name: (found / total).to_dict() for name, found in sums.items()}
-
-
-def _clean_effects(retention: pd.DataFrame) -> pd.DataFrame:
-    """What the clean model's own states add in each fact: every row has it, once is enough."""
-    once = retention.drop_duplicates(["fact_id", "site", "layer"])
-    return once.assign(effect=(once["clean_logp"] - once["host_logp"]).astype(float))
-
-
-def _means(effects: pd.DataFrame, site: str) -> pd.Series:
-    """Layer -> mean effect over facts, layers in order."""
-    return effects.loc[effects["site"].eq(site)].groupby("layer")["effect"].mean().sort_index()
-
-
-def _band(
-    retention: pd.DataFrame, site: str, layer: int | None, thresholds: Thresholds
-) -> Band | None:
-    if layer is None:
-        return None
-    here = retention.loc[retention["site"].eq(site) & retention["layer"].eq(layer)]
-
-    def controls(of: str) -> Controls:
-        rows = here.loc[here["donor_kind"].eq(CONTROLS[of]) & here["share"].notna()]
-        return Controls(
-            shares=rows["share"].to_numpy(dtype=float), facts=rows["fact_id"].to_numpy()
-        )
-
-    return Band.of(layer, controls("intact"), controls("lost"), thresholds)
-
-
-def _shares_at(states: pd.DataFrame, site: str, layer: int | None) -> dict[tuple[str, str], float]:
-    if layer is None:
-        return {}
-    here = states["site"].eq(site) & states["layer"].eq(layer) & states["share"].notna()
-    found = states.loc[here].astype({"share": float})
-    return found.groupby(["fact_id", "state"], sort=False)["share"].mean().to_dict()

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from restor_interp.explain.mechanism import classify
-from restor_interp.explain.readings import Key, read
-from restor_interp.explain.retention import retained
+from restor_interp.explain.readings import Inside, Read, look_inside, read
+from restor_interp.explain.retention import Key, Retained, Shares
 from restor_interp.explain.thresholds import DEFAULT, NAMES, Thresholds
 from restor_interp.explain.verdicts import shares_out
 
@@ -70,17 +70,17 @@ class _Judge:
         tables: Mapping[str, pd.DataFrame],
         base: Thresholds,
     ) -> None:
-        self.facts, self.margins, self.retention, self.tables = facts, margins, retention, tables
-        self.roles = dict(zip(facts["fact_id"], facts["role"], strict=True))
-        self.base = base
-        self.held = retained(retention, self.roles, base)
+        self.facts, self.margins, self.tables, self.base = facts, margins, tables, base
+        self.shares = Shares.of(retention, dict(zip(facts["fact_id"], facts["role"], strict=True)))
+        self.inside: dict[int | None, Inside] = {}
+        self.held = self.shares.read(base)
         self.found = self._read(base, self.held)
 
     def __call__(self, thresholds: Thresholds) -> dict[Key, str]:
         changed = {n for n in NAMES if getattr(thresholds, n) != getattr(self.base, n)}
         held, found = self.held, self.found
         if changed & (_OF_READINGS | _OF_BANDS):
-            held = retained(self.retention, self.roles, thresholds)
+            held = self.shares.read(thresholds)
         if changed & _OF_READINGS:
             found = self._read(thresholds, held)
         return {
@@ -89,5 +89,8 @@ class _Judge:
             if key[1] != "clean"
         }
 
-    def _read(self, thresholds: Thresholds, held: Any) -> dict[Key, Any]:
-        return read(shares_out(self.margins, thresholds), held, self.facts, self.tables)
+    def _read(self, thresholds: Thresholds, held: Retained) -> dict[Key, Read]:
+        mid = None if held.mid is None else held.mid.layer
+        if mid not in self.inside:
+            self.inside[mid] = look_inside(self.facts, self.tables, mid)
+        return read(shares_out(self.margins, thresholds), held, self.facts, self.inside[mid])

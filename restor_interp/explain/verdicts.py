@@ -10,8 +10,8 @@ import pandas as pd
 from restor_interp.explain.evidence import evidence
 from restor_interp.explain.mechanism import Verdict, classify
 from restor_interp.explain.observed import lookup, margins_by_state
-from restor_interp.explain.readings import Key, Read, read
-from restor_interp.explain.retention import Retained
+from restor_interp.explain.readings import Read, look_inside, read
+from restor_interp.explain.retention import Key, Retained
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
 
 NOT_RETAINED = "its retention was not measured"
@@ -71,7 +71,8 @@ def verdicts(
         held: what the table `retention` says, read with the same thresholds.
         tables: of `explain.readings.TABLES`, those that the run has.
     """
-    found = read(shares_out(margins, thresholds), held, facts, tables)
+    inside = look_inside(facts, tables, None if held.mid is None else held.mid.layer)
+    found = read(shares_out(margins, thresholds), held, facts, inside)
     judged = {}
     for key, own in found.items():
         if key[1] == "clean":
