@@ -42,12 +42,17 @@ class Spectrum:
         """The ridge penalty of a strength."""
         return strength * self.values.sum() / len(self.left)
 
+    def smoother(self, strength: float) -> Float[np.ndarray, "rank row"]:
+        """How much each training row's target, taken from their mean, adds to a prediction, by
+        coordinate z B of the new row."""
+        gain = np.sqrt(self.values) / (self.values + self.penalty(strength))
+        return gain[:, None] * self.left.T
+
     def coefficients(
         self, y: Float[np.ndarray, "row target"], strength: float
     ) -> Float[np.ndarray, "rank target"]:
-        """What each coordinate of a new row, z B, adds to its prediction beyond the mean target."""
-        gain = np.sqrt(self.values) / (self.values + self.penalty(strength))
-        return gain[:, None] * (self.left.T @ (y - y.mean(axis=0)))
+        """What each coordinate of a new row adds to its prediction beyond the mean target."""
+        return self.smoother(strength) @ (y - y.mean(axis=0))
 
     def in_units(
         self,
@@ -69,11 +74,14 @@ class Spectrum:
         shrink = self.values / (self.values + penalties[:, None])
         projected = self.left.T @ y
         residual = (y - y.mean(axis=0)) - self.left @ (shrink[:, :, None] * projected)
+        sizes = np.bincount(np.unique(groups, return_inverse=True)[1])
+        ordered = np.argsort(groups, kind="stable")
+        starts = np.cumsum(sizes) - sizes
         total = np.zeros(len(strengths))
-        for group in np.unique(groups):
-            rows = np.flatnonzero(groups == group)
+        for size in np.unique(sizes):  # groups of one size are solved together
+            rows = ordered[starts[sizes == size][:, None] + np.arange(size)]
             own = self.left[rows]
-            hat = (shrink[:, None, :] * own) @ own.T + 1 / len(y)
-            errors = np.linalg.solve(np.eye(len(rows)) - hat, residual[:, rows])
-            total += np.sum(errors**2, axis=(1, 2))
+            hat = (shrink[:, None, None, :] * own) @ own.swapaxes(1, 2) + 1 / len(y)
+            errors = np.linalg.solve(np.eye(size) - hat, residual[:, rows])
+            total += np.sum(errors**2, axis=(1, 2, 3))
         return total

@@ -17,22 +17,44 @@ other activations.
     estimators   scikit-learn estimators and torch modules
     fitting      fit_probe, fit_direction
     scores       Probe, Score
+    objects      labels and candidates of an object read-out
+    alignment    one state carried over to another by what untouched entities show
+    transferring  compare_states: loss and rotation
+    places       every state at one layer and position
+    survey       every layer, position and state with all controls: rows of a table
 """
 
+from restor_interp.measure.probing.alignment import Carried, carry_over
 from restor_interp.measure.probing.estimators import TorchProbe
 from restor_interp.measure.probing.fitting import fit_direction, fit_probe
 from restor_interp.measure.probing.folds import Folds
 from restor_interp.measure.probing.learners import LOGISTIC_RIDGES, RIDGES
+from restor_interp.measure.probing.objects import ObjectLabels, object_labels
+from restor_interp.measure.probing.places import chosen_layers, control_rows, read_states
 from restor_interp.measure.probing.scores import Linear, Probe, Score
+from restor_interp.measure.probing.survey import survey_states, survey_transfer
+from restor_interp.measure.probing.transferring import StateTransfer, Transferred, compare_states
 
 __all__ = [
     "LOGISTIC_RIDGES",
     "RIDGES",
+    "Carried",
     "Folds",
     "Linear",
+    "ObjectLabels",
     "Probe",
     "Score",
+    "StateTransfer",
     "TorchProbe",
+    "Transferred",
+    "carry_over",
+    "chosen_layers",
+    "compare_states",
+    "control_rows",
     "fit_direction",
     "fit_probe",
+    "object_labels",
+    "read_states",
+    "survey_states",
+    "survey_transfer",
 ]

@@ -79,9 +79,8 @@ def fit_probe(
     """
     checked = Labels.of(labels, vectors=vectors, candidates=candidates, strata=strata, units=units)
     split = _split(activations, labels, entities, split_by, folds, seed)
-    rng = np.random.default_rng(seed)
-    shuffles = checked.shuffles(permutations, rng)
-    learner: Learner = Ridge(labels=checked, ridges=ridges, rng=rng)
+    shuffles = checked.shuffles(permutations, np.random.default_rng(seed))
+    learner: Learner = Ridge(labels=checked, ridges=ridges, seed=seed)
     if estimator is not None:
         learner = Estimated(
             estimator=as_estimator(estimator, seed=seed),
@@ -178,31 +177,39 @@ def _held_out(
         name: as_matrix(f"transfer[{name!r}]", other, number, width)
         for name, other in transfer.items()
     }
-    read = {name: np.empty((number, len(labels.names))) for name in ("", *others)}
-    prior = np.empty((number, len(labels.names)))
-    shuffled = np.empty((len(shuffles), number, len(labels.names)))
+    shape = (number, len(labels.names))
+    asked = [labels.index, *shuffles]  # the real labels first
+    own = np.empty((len(asked), *shape))
+    read = {name: np.empty((len(asked), *shape)) for name in others}
+    prior = np.empty(shape)
     for fold in folds:
         train, test = fold.train, fold.test
         setting = learner.choose(fold, labels.index[train])
-        fitted = learner.fit(fold, labels.index[train], setting)
-        read[""][test] = fitted.scores(fold.own)
-        for name, other in others.items():
-            read[name][test] = fitted.scores(Rows(fold=fold, x=other[test]))
-        for place, shuffle in enumerate(shuffles):
-            shuffled[place, test] = learner.fit(fold, shuffle[train], setting).scores(fold.own)
+        rows = {name: Rows(fold=fold, x=other[test]) for name, other in others.items()}
+        for place, index in enumerate(asked):
+            fitted = learner.fit(fold, index[train], setting)
+            own[place, test] = fitted.scores(fold.own)
+            for name in others:
+                read[name][place, test] = fitted.scores(rows[name])
         prior[test] = labels.frequencies(train, test)
+
+    def score(scores: Float[np.ndarray, "time row label"]) -> tuple[Score, ...]:
+        return tuple(
+            Score.of(one, index, labels.allowed) for one, index in zip(scores, asked, strict=True)
+        )
+
     whole = folds.whole
     setting = learner.choose(whole, labels.index)
+    real, *shuffled = score(own)
+    other_scores = {name: score(scores) for name, scores in read.items()}
     return Probe(
         labels=labels.names,
         reader=learner.fit(whole, labels.index, setting).kept(whole),
         setting=setting if isinstance(setting, float) else None,
-        score=labels.score(read[""]),
+        score=real,
         chance=labels.chance,
-        prior=labels.score(prior),
-        shuffled=tuple(
-            Score.of(scores, shuffle, labels.allowed)
-            for scores, shuffle in zip(shuffled, shuffles, strict=True)
-        ),
-        transfer={name: labels.score(read[name]) for name in others},
+        prior=Score.of(prior, labels.index, labels.allowed),
+        shuffled=tuple(shuffled),
+        transfer={name: scores[0] for name, scores in other_scores.items()},
+        transfer_shuffled={name: scores[1:] for name, scores in other_scores.items()},
     )

@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float, Int
 
 from restor_interp.errors import DataError
 from restor_interp.measure.probing.folds import as_matrix
-from restor_interp.measure.probing.scores import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +88,6 @@ class Labels:
         counts = np.zeros((self.strata.max() + 1, len(self.names)))
         np.add.at(counts, (self.strata[train], self.index[train]), 1)
         return counts[self.strata[test]]
-
-    def score(self, scores: Float[np.ndarray, "row label"]) -> Score:
-        return Score.of(scores, self.index, self.allowed)
 
 
 def _numbered(values: Sequence[str]) -> Int[np.ndarray, " row"]:

@@ -12,6 +12,7 @@ penalty keeps the weights inside the span of the training rows, so that nothing 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -79,26 +80,51 @@ class InCoordinates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RidgeReader:
+    """A ridge's inner products with every label's target, kept as two factors."""
+
+    smoother: Float[np.ndarray, "rank train"]
+    """How much each training row adds to a prediction, by coordinate."""
+    products: Float[np.ndarray, "train label"]
+    """Each training row's target times every label's, less their mean."""
+    mean: Float[np.ndarray, " label"]
+
+    def scores(self, rows: Rows, /) -> Float[np.ndarray, "row label"]:
+        return rows.coordinates @ self.smoother @ self.products + self.mean
+
+    def kept(self, fold: Fold) -> Linear:
+        return InCoordinates(weights=self.smoother @ self.products, intercept=self.mean).kept(fold)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ridge:
     """Regression onto the targets of labels."""
 
     labels: Labels
     ridges: Sequence[float]
-    rng: np.random.Generator
+    seed: int
+
+    @cached_property
+    def _sketched(self) -> Float[np.ndarray, "label target"]:
+        """Fewer dimensions in which errors are about what they are in all of them."""
+        targets = self.labels.targets
+        if targets.shape[1] <= SKETCH:
+            return targets
+        drawn = np.random.default_rng(self.seed).standard_normal((targets.shape[1], SKETCH))
+        return targets @ drawn
 
     def choose(self, fold: Fold, index: Int[np.ndarray, " train"]) -> float:
         """The strength with the least error on entities left out, in closed form."""
-        y = self.labels.targets
-        if y.shape[1] > SKETCH:
-            y = y @ self.rng.standard_normal((y.shape[1], SKETCH))
-        errors = fold.spectrum.left_out(y[index], fold.groups[fold.train], self.ridges)
+        groups = fold.groups[fold.train]
+        errors = fold.spectrum.left_out(self._sketched[index], groups, self.ridges)
         return self.ridges[int(np.argmin(errors))]
 
-    def fit(self, fold: Fold, index: Int[np.ndarray, " train"], setting: float) -> InCoordinates:
-        # The prediction times every label's target: the regression onto the inner products.
-        y = self.labels.similarity[index]
-        weights = fold.spectrum.coefficients(y, setting)
-        return InCoordinates(weights=weights, intercept=y.mean(axis=0))
+    def fit(self, fold: Fold, index: Int[np.ndarray, " train"], setting: float) -> RidgeReader:
+        products = self.labels.similarity[index]
+        mean = products.mean(axis=0)
+        return RidgeReader(
+            smoother=fold.spectrum.smoother(setting), products=products - mean, mean=mean
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a probe gives back: how well held-out rows are read, and the same for its controls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -90,6 +90,8 @@ class Probe:
     were split by template and units are kept together, this is a control task."""
     transfer: Mapping[str, Score]
     """The same fits reading other activations of the same rows, such as another state's."""
+    transfer_shuffled: Mapping[str, tuple[Score, ...]]
+    """The fits on shuffled labels reading them."""
 
     def predict(self, activations: Float[np.ndarray, "row width"]) -> list[str]:
         """The best label of each row, among all labels, by the fit on all rows."""
@@ -115,19 +117,22 @@ class Probe:
         return self.weights[:, 1] - self.weights[:, 0]
 
     @property
-    def shuffled_accuracy(self) -> float:
-        """Mean over the shuffles; NaN without any."""
-        return float(np.mean([one.accuracy for one in self.shuffled])) if self.shuffled else np.nan
-
-    @property
     def p_value(self) -> float:
         """One-sided permutation p-value of the mean reciprocal rank."""
-        beaten_by = sum(
-            shuffled.reciprocal_rank >= self.score.reciprocal_rank for shuffled in self.shuffled
-        )
-        return (1 + beaten_by) / (1 + len(self.shuffled))
+        return permutation_p(self.score, self.shuffled)
 
     def _linear(self) -> Linear:
         if not isinstance(self.reader, Linear):
             raise ConfigError("only a linear probe has weights; this one is an estimator's")
         return self.reader
+
+
+def permutation_p(score: Score, shuffled: Sequence[Score]) -> float:
+    """Share of scores, this one among them, whose mean reciprocal rank is as high."""
+    as_high = sum(one.reciprocal_rank >= score.reciprocal_rank for one in shuffled)
+    return (1 + as_high) / (1 + len(shuffled))
+
+
+def mean_accuracy(scores: Sequence[Score]) -> float:
+    """NaN without any."""
+    return float(np.mean([score.accuracy for score in scores])) if scores else float("nan")
