@@ -24,15 +24,13 @@ from restor_interp.measure.continuing import continue_run
 from restor_interp.measure.metrics import measured
 from restor_interp.measure.questions import Question, ask, check_finite, log_probs, state_name
 from restor_interp.measure.regions import Engine, run_base
+from restor_interp.measure.scopes import Scope, first_token
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
 Kind = Literal["gradient", "integrated", "occlusion"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Scope = Literal["question", "all"]
-SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 LEAST_SAMPLE = 3
 """Tokens below which a rank correlation says nothing."""
@@ -162,8 +160,8 @@ def attribute_tokens(
         steps: points of the integral, in the middle of equal parts of the way.
         sample: tokens that are occluded, drawn at random where there are more; at least 3.
         replacement: a neutral word, of one token after a space.
-        scope: attribute the tokens of the question, or of the few-shot examples before it too. The
-            prompt's first token, on which models park attention, is left out of `question`.
+        scope: attribute the tokens of the question, or of the few-shot examples before it too; in
+            either case without the prompt's first token.
 
     Raises:
         PromptError: objects that no token tells apart; a replacement of several tokens.
@@ -173,15 +171,13 @@ def attribute_tokens(
     for kind in kinds:
         if kind not in KINDS:
             raise unknown_name("kind of token attribution", kind, KINDS)
-    if scope not in SCOPES:
-        raise unknown_name("scope", scope, SCOPES)
     if steps < 1 or sample < LEAST_SAMPLE:
         raise ConfigError(
             f"steps={steps} must be at least 1, and sample={sample} at least {LEAST_SAMPLE}: an "
             "estimate is only shown with its rank correlation to exact contributions"
         )
     question = ask(model, prompt, answer, foil, subject=subject)
-    start = 0 if scope == "all" else first_of_question(model, question)
+    start = first_token(model, question, scope)
     positions = tuple(range(start, len(question.ids)))
     drawn = np.random.default_rng(seed).permutation(len(positions))[:sample]
     neutral = _neutral_ids(model, question, positions, replacement)
@@ -204,13 +200,6 @@ def attribute_tokens(
         neutral=np.array([one.neutral for one in found]),
         values=np.stack([one.values for one in found]),
     )
-
-
-def first_of_question(model: HookedModel, question: Question) -> int:
-    """The first token after the few-shot examples; where there are none, the second token."""
-    prefix = question.prompt.prefix
-    before = len(model.tokenizer(prefix, add_special_tokens=False)["input_ids"]) if prefix else 0
-    return min(max(1, before), len(question.ids) - 1)
 
 
 def _neutral_ids(
