@@ -52,7 +52,8 @@ class NamedArray:
         """
         index: list[Any] = [slice(None)] * len(self.axes)
         for axis, wanted in coordinates.items():
-            index[self._axis(axis)] = self._place(axis, wanted)
+            place = self._axis(axis)
+            index[place] = self._index(axis, wanted)
         kept = tuple(axis for axis in self.axes if axis not in coordinates)
         return NamedArray(
             values=self.values[tuple(index)],
@@ -80,7 +81,7 @@ class NamedArray:
             raise unknown_name("axis", name, self.axes)
         return self.axes.index(name)
 
-    def _place(self, axis: str, wanted: Any) -> int:
+    def _index(self, axis: str, wanted: Any) -> int:
         known = self.coordinates[axis]
         if wanted not in known:
             raise unknown_name(f"coordinate on the axis {axis}", str(wanted), map(str, known))
