@@ -140,7 +140,7 @@ def train_rows(
 ) -> Trained:
     """`train` for texts that are tokens already."""
     layers = _layers(model, method, settings, training)
-    batches = _batches(model, training, rows, seed)
+    batches = training_batches(model, training, rows, seed)
     total = training.steps or max(1, round((training.epochs or 1.0) * batches.number))
     origin = "" if work is None and references is None else _origin(model, start)
     mark = _fingerprint(origin, method, settings, training, rows, seed, total) if work else ""
@@ -184,7 +184,8 @@ def checkpoint_steps(total: int, number: int) -> tuple[int, ...]:
     return tuple(sorted(steps - {0, total}))
 
 
-def _batches(model: HookedModel, training: TrainSettings, rows: Rows, seed: int) -> Batches:
+def training_batches(model: HookedModel, training: TrainSettings, rows: Rows, seed: int) -> Batches:
+    """What a training goes through: fixed batches of rows of like length."""
     size, device = training.batch_size, model.device
     # Blocks are all of one length, and what was packed from the file's order is mixed as blocks.
     mixed = training.shuffle or training.packing is not None
