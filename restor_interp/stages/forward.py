@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from restor_interp.models.hooked import Hook, HookedModel
-from restor_interp.stages.losses import Targets
+from restor_interp.stages.losses import Deferred, Logits, Targets
 
 TOLERANCE = 1e-3
 """Largest difference in a logit, relative to the largest logit, that rounding explains."""
@@ -82,6 +82,15 @@ class Forward:
         if cap := getattr(config, "final_logit_softcapping", None):
             logits = cap * torch.tanh(logits / cap)
         return logits
+
+    def deferred(self, states: Float[Tensor, "token width"]) -> Logits:
+        """Logits for a loss that looks at each position for itself: they are not kept. The whole of
+        them where a gradient is to go to the unembedding."""
+        if self.plain:
+            return states
+        if any(p.requires_grad for p in self.model.hf_model.get_output_embeddings().parameters()):
+            return self.logits(states)
+        return Deferred(states=states, unembed=self.logits)
 
 
 def forward_for(

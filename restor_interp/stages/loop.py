@@ -26,6 +26,7 @@ from restor_interp.stages.losses import (
     LOSSES,
     ON_STATES,
     REFERENCES,
+    Logits,
     LossOut,
     Reference,
     Targets,
@@ -33,7 +34,7 @@ from restor_interp.stages.losses import (
     rmu_direction,
     token_logprobs,
 )
-from restor_interp.stages.methods import Method
+from restor_interp.stages.methods import Method, OwnLoss
 from restor_interp.stages.references import ReferenceCache, reference_key
 from restor_interp.stages.settings import Settings
 from restor_interp.stages.train_settings import TrainSettings
@@ -176,7 +177,7 @@ class Loop:
             side: self._reference(side, batch, targets[side]) for side, batch in batches.items()
         }
         seen = self._seen(batches, targets)
-        total = torch.zeros((), device=next(iter(seen.values())).device)
+        total = torch.zeros((), device=next(iter(batches.values())).ids.device)
         parts: dict[str, float | None] = dict.fromkeys(_PARTS)
         if "forget" in batches:
             out = self._forget_loss(seen, targets, kept)
@@ -191,7 +192,7 @@ class Loop:
 
     def _forget_loss(
         self,
-        seen: Mapping[Side, Tensor],
+        seen: Mapping[Side, Logits],
         targets: Mapping[Side, Targets],
         kept: Mapping[Side, Tensor | None],
     ) -> LossOut:
@@ -210,10 +211,10 @@ class Loop:
 
     def _seen(
         self, batches: Mapping[Side, Batch], targets: Mapping[Side, Targets]
-    ) -> dict[Side, Tensor]:
-        """What each side's loss looks at: one forward pass for all sides that are read at the same
-        place and are of like length, and one unembedding."""
-        found: dict[Side, Tensor] = {}
+    ) -> dict[Side, Any]:
+        """What each side's loss looks at, states or logits: one forward pass for all sides that are
+        read at the same place and are of like length."""
+        found: dict[Side, Any] = {}
         for layer in dict.fromkeys(self.layers[side] for side in batches):
             sides: dict[Side, Batch] = {
                 side: batch for side, batch in batches.items() if self.layers[side] == layer
@@ -225,10 +226,14 @@ class Loop:
                     found[side] = picked(states, targets[side], first_row=first)
                     first += len(sides[side].ids)
             if layer is None:
-                lengths = [len(found[side]) for side in sides]
-                logits = self.forward.logits(torch.cat([found[side] for side in sides]))
-                found |= zip(sides, logits.split(lengths), strict=True)
+                found |= {side: self._logits(side, found[side]) for side in sides}
         return found
+
+    def _logits(self, side: Side, states: Tensor) -> Logits:
+        """A user's own loss may do with them what it likes, and ours take a few at a time."""
+        if side != "retain" and isinstance(self.method.loss, OwnLoss):
+            return self.forward.logits(states)
+        return self.forward.deferred(states)
 
     def _states(self, ids: Tensor, mask: Tensor, layer: int | None) -> Tensor:
         if layer is None:
@@ -264,16 +269,16 @@ class Loop:
             states = picked(self._states(batch.ids, batch.mask, layer), targets)
             if kind == "states":
                 return states
-            return token_logprobs(self.forward.logits(states), targets)
+            return token_logprobs(self.forward.deferred(states), targets)
 
-    def _compared(self, side: Side, kept: Tensor | None) -> dict[str, Tensor]:
+    def _compared(self, side: Side, kept: Tensor | None) -> dict[str, Logits]:
         """The keyword with which a loss is given its reference."""
         wanted = self._wanted(side)
         if wanted is None or kept is None:
             return {}
         if wanted == "logits":
             with torch.no_grad():
-                kept = self.forward.logits(kept)
+                return {"reference_logits": self._logits(side, kept)}
         return {f"reference_{wanted}": kept}
 
     # ---- what a training continues from

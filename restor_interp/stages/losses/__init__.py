@@ -50,6 +50,7 @@ while it does what it should.
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from restor_interp.stages.losses.deferred import Deferred, Logits
 from restor_interp.stages.losses.distributions import (
     ceu,
     cross_entropy_to_reference,
@@ -119,6 +120,8 @@ __all__ = [
     "ON_STATES",
     "PAIRED",
     "REFERENCES",
+    "Deferred",
+    "Logits",
     "LossOut",
     "PairReduction",
     "Reduction",

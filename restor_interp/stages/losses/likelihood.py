@@ -9,22 +9,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.stages.losses.deferred import Logits
 from restor_interp.stages.losses.targets import LossOut, Targets, token_logprobs, token_mean
 
 
-def nll(logits: Float[Tensor, "token vocab"], targets: Targets) -> LossOut:
+def nll(logits: Logits, targets: Targets) -> LossOut:
     """Mean negative log-likelihood over the predicted tokens of the batch."""
     loss = -token_mean(token_logprobs(logits, targets), targets)
     return LossOut(loss=loss, parts={"nll": loss.detach()})
 
 
-def gradient_ascent(logits: Float[Tensor, "token vocab"], targets: Targets) -> LossOut:
+def gradient_ascent(logits: Logits, targets: Targets) -> LossOut:
     """Mean log-likelihood: minimised, it forgets. Unbounded below."""
     loss = token_mean(token_logprobs(logits, targets), targets)
     return LossOut(loss=loss, parts={"nll": -loss.detach()})
 
 
-def wga(logits: Float[Tensor, "token vocab"], targets: Targets, *, beta: float = 1.0) -> LossOut:
+def wga(logits: Logits, targets: Targets, *, beta: float = 1.0) -> LossOut:
     """Weighted gradient ascent (Wang et al. 2025): tokens weigh by p^β, held constant.
 
     What is forgotten already weighs nothing. β = 0 is `gradient_ascent`.
@@ -34,7 +35,7 @@ def wga(logits: Float[Tensor, "token vocab"], targets: Targets, *, beta: float =
 
 
 def satimp(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     targets: Targets,
     *,
     beta1: float = 5.0,
@@ -51,7 +52,7 @@ def satimp(
 
 
 def tnpo(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     targets: Targets,
     *,
     reference_logprobs: Float[Tensor, " token"],

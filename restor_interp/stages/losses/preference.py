@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.errors import unknown_name
+from restor_interp.stages.losses.deferred import Logits
 from restor_interp.stages.losses.targets import (
     LossOut,
     Targets,
@@ -28,7 +29,7 @@ PairReduction = Literal["sum", "sequence_mean"]
 
 
 def npo(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     targets: Targets,
     *,
     reference_logprobs: Float[Tensor, " token"],
@@ -60,7 +61,7 @@ def npo(
 
 
 def simnpo(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     targets: Targets,
     *,
     beta: float = 4.5,
@@ -80,11 +81,11 @@ def simnpo(
 
 
 def dpo(
-    logits: Float[Tensor, "token vocab"],
+    logits: Logits,
     targets: Targets,
     *,
     reference_logprobs: Float[Tensor, " token"],
-    chosen_logits: Float[Tensor, "chosen_token vocab"],
+    chosen_logits: Logits,
     chosen_targets: Targets,
     chosen_reference_logprobs: Float[Tensor, " chosen_token"],
     beta: float = 0.1,

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from restor_interp.stages.losses.deferred import Logits, per_token
+
 NOTHING = -1
 """The token of a position that predicts none: padding, and a row's last token."""
 
@@ -66,11 +68,13 @@ def every_position(ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"
     return Targets(row=row, position=position, token=token.flatten(), num_rows=num_rows)
 
 
-def token_logprobs(
-    logits: Float[Tensor, "token vocab"], targets: Targets
-) -> Float[Tensor, " token"]:
+def token_logprobs(logits: Logits, targets: Targets) -> Float[Tensor, " token"]:
     """Log-probability of each predicted token, in fp32; 0 where nothing is predicted."""
-    return -F.cross_entropy(logits.float(), targets.token, reduction="none", ignore_index=NOTHING)
+    return per_token(_logprobs, logits, targets.token)[0]
+
+
+def _logprobs(logits: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]) -> tuple[Tensor]:
+    return (-F.cross_entropy(logits.float(), token, reduction="none", ignore_index=NOTHING),)
 
 
 def token_mean(values: Float[Tensor, " token"], targets: Targets) -> Float[Tensor, ""]:
@@ -105,7 +109,8 @@ def log_softmax(logits: Float[Tensor, "token vocab"]) -> Float[Tensor, "token vo
     return F.log_softmax(logits.float(), dim=-1)
 
 
-def nll_of(logprobs: Float[Tensor, "token vocab"], targets: Targets) -> Float[Tensor, ""]:
-    """Mean −log p of the predicted tokens, detached: the part `nll` of every loss."""
-    chosen = logprobs.detach().gather(-1, targets.token.clamp(min=0)[:, None])[:, 0]
-    return -token_mean(chosen, targets)
+def chosen(
+    logprobs: Float[Tensor, "token vocab"], token: Int[Tensor, " token"]
+) -> Float[Tensor, " token"]:
+    """The log-probability of each token, detached; where nothing is predicted, any."""
+    return logprobs.detach().gather(-1, token.clamp(min=0)[:, None])[:, 0]
