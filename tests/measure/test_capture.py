@@ -4,21 +4,25 @@ Run: python -m pytest tests/measure/test_capture.py
 """
 
 import logging
+import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.facts import Fact
 from restor_interp.measure.capture import capture, capturing, object_vectors, shared
 from restor_interp.measure.lens import logit_lens
-from restor_interp.models.activations import Activations, ActivationWriter
+from restor_interp.models.activations import Activations, ActivationWriter, writing
 from restor_interp.models.adapters import attach_adapter
 from restor_interp.models.deltas import Delta, State
+from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
-from restor_interp.testing import FAMILIES, tiny_model
+from restor_interp.testing import FAMILIES, tiny_model, tiny_tokenizer
+from restor_interp.testing.models import WORDS
 
 SHOTS = {
     "P19": "Question: Where was Clara born? Answer: Paris\n",
@@ -319,6 +323,31 @@ def test_what_waits_in_memory_does_not_grow_with_the_number_of_prompts(
     assert written > 15 * 2**16
     assert max(held) < 2**16
     assert 32 < max(batches) <= 64
+
+
+def test_a_capture_of_many_prompts_and_layers_needs_no_more_memory(tmp_path, monkeypatch):
+    """Six times the prompts of thirty layers: what grows is the bookkeeping of a prompt (its
+    tokens, its row of the index), which is a tenth of its activations even in this tiny model."""
+    monkeypatch.setattr(writing, "SHARD_BYTES", 2**18)
+    settings = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 30}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(vocab_size=len(tokenizer), **settings, **heads)
+    model = HookedModel(LlamaForCausalLM(config), tokenizer, name="deep", digest="deep")
+    peaks, sizes = [], []
+    for number in (100, 600):
+        texts = {f"text {row}": f"{WORDS[row % 50]} {WORDS[row // 50]} in" for row in range(number)}
+        folder = tmp_path / str(number)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        found = capture(model, texts, folder, sites=("resid", "attn", "mlp"), positions=(0, "last"))
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+        assert len(found) == number
+        assert len(list(folder.glob("resid-*"))) > 2
+        sizes.append(sum(path.stat().st_size for path in folder.iterdir()))
+    assert sizes[1] > 5.5 * sizes[0]
+    assert peaks[1] - peaks[0] < 0.15 * (sizes[1] - sizes[0])
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])

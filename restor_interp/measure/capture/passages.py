@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from restor_interp.corpus import Document
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Passage:
     """A text, and places in it by name."""
 
