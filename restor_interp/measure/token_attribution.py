@@ -145,7 +145,7 @@ def attribute_tokens(
     states: Sequence[str | State],
     subject: str | None = None,
     kinds: Sequence[Kind] = KINDS,
-    steps: int = 8,
+    steps: int = 16,
     sample: int = 32,
     replacement: str = "the",
     scope: Scope = "question",
