@@ -81,7 +81,7 @@ def test_lists_name_what_there_is(cli, kind):
 
 
 def test_what_is_too_wide_for_a_table_is_a_block_each(cli, monkeypatch):
-    monkeypatch.setattr("restor_interp.cli.out_console", Console(width=80, highlight=False))
+    monkeypatch.setattr("restor_interp.cli.shown.out_console", Console(width=80, highlight=False))
     code, out, _ = cli("list", "methods")
     lines = out.splitlines()
     assert code == 0 and "npo" in lines and max(map(len, lines)) <= 80
