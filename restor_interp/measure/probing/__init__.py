@@ -33,7 +33,12 @@ from restor_interp.measure.probing.objects import ObjectLabels, object_labels
 from restor_interp.measure.probing.places import chosen_layers, control_rows, read_states
 from restor_interp.measure.probing.scores import Linear, Probe, Score
 from restor_interp.measure.probing.survey import survey_states, survey_transfer
-from restor_interp.measure.probing.transferring import StateTransfer, Transferred, compare_states
+from restor_interp.measure.probing.transferring import (
+    StateTransfer,
+    Transferred,
+    compare_states,
+    fit_or_reason,
+)
 
 __all__ = [
     "LOGISTIC_RIDGES",
@@ -52,6 +57,7 @@ __all__ = [
     "compare_states",
     "control_rows",
     "fit_direction",
+    "fit_or_reason",
     "fit_probe",
     "object_labels",
     "read_states",

@@ -29,7 +29,7 @@ from restor_interp.measure.probing.scores import Linear, Reader
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2)
 """Strengths that are tried, in units of the mean squared norm of a standardised row."""
 
-LOGISTIC_RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+LOGISTIC_RIDGES = (1e-2, 1e-1, 1.0)
 """The same for logistic regression, which is fitted anew for each."""
 
 SKETCH = 32

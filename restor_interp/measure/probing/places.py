@@ -31,7 +31,7 @@ def read_states(
     activations: StateActivations,
     *,
     layer: int,
-    position: str = "last",
+    position: str | int = "last",
     site: str = "resid",
     rows: RowPlaces | None = None,
 ) -> dict[str, Found]:
@@ -52,7 +52,7 @@ def read_matching(
     rows: RowPlaces | None,
     site: str,
     layer: int,
-    position: str,
+    position: str | int,
 ) -> Found:
     """Activations of the rows, provided that the same questions were captured."""
     if _questions(captured.prompts) != _questions(prompts):
@@ -61,7 +61,7 @@ def read_matching(
         x = captured.select(site=site, layer=layer, position=position)
     except RestorError as problem:  # a site or a position that was not captured
         return str(problem)
-    x = x if rows is None else x[np.asarray(rows)]
+    x = x if rows is None else x[np.asarray(rows, dtype=int)]
     spoiled = np.flatnonzero(~np.isfinite(x).all(axis=1))
     return f"{len(spoiled)} of {len(x)} activations are not finite" if len(spoiled) else x
 
@@ -72,7 +72,7 @@ def read_wrong_entity(
     rows: RowPlaces | None,
     site: str,
     layer: int,
-    position: str,
+    position: str | int,
     *,
     name: str = "wrong_entity",
 ) -> Found:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from restor_interp.errors import RestorError, unknown_name
 from restor_interp.measure.probing.folds import Folds
@@ -34,7 +34,7 @@ from restor_interp.measure.probing.places import (
     read_wrong_entity,
 )
 from restor_interp.measure.probing.scores import Probe, mean_accuracy, permutation_p
-from restor_interp.measure.probing.transferring import Fit, compare_states
+from restor_interp.measure.probing.transferring import Fit, compare_states, fit_or_reason
 from restor_interp.models.activations import StateActivations
 
 EACH = "each state"
@@ -55,8 +55,9 @@ def survey_states(
     rows: RowPlaces | None = None,
     site: str = "resid",
     layers: int | Sequence[int] = 3,
-    positions: Sequence[str] = ("subject_last", "last"),
+    positions: Sequence[str | int] = ("subject_last", "last"),
     controls: Sequence[str] = CONTROLS,
+    only_base: Sequence[str] = (),
     split_by: Sequence[str] | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -69,6 +70,7 @@ def survey_states(
         rows: places of the captured prompts that have labels, in their order (default: all).
         layers: every so many of them and the last, or a list of layers.
         controls: of `CONTROLS`, those that mean something for these rows.
+        only_base: metrics that are fitted on the base state alone, because that takes long.
         split_by: as in `Folds`, of the rows.
 
     Returns rows with the columns of the table, `chance`, `reciprocal_rank`, `p` and `reason`. The
@@ -102,12 +104,13 @@ def survey_states(
             for metric, fit in fits.items():
                 beside: dict[str, Probe | str] = {}
                 if EMBEDDING in controls:
-                    of_spelling.setdefault(metric, _fitted(fit, spelt, {}))
+                    of_spelling.setdefault(metric, fit_or_reason(fit, spelt, {}))
                     beside[EMBEDDING] = of_spelling[metric]
                 if RANDOM in controls:
-                    beside[RANDOM] = _fitted(fit, place.random, {})
+                    beside[RANDOM] = fit_or_reason(fit, place.random, {})
                 fixed = {"layer": layer, "position": position, "metric": metric}
-                table += _rows_at(fixed, place, fit, beside, survey)
+                each = metric not in only_base
+                table += _rows_at(fixed, place, fit, beside, survey, each=each)
     return table
 
 
@@ -115,11 +118,11 @@ def survey_transfer(
     activations: StateActivations,
     fit: Fit,
     *,
-    untouched: Sequence[bool],
+    untouched: Sequence[bool] | Bool[np.ndarray, " row"],
     rows: RowPlaces | None = None,
     site: str = "resid",
     layers: int | Sequence[int] = 3,
-    positions: Sequence[str] = ("subject_last", "last"),
+    positions: Sequence[str | int] = ("subject_last", "last"),
     folds: int = 5,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -213,7 +216,7 @@ class _Survey:
         except RestorError as problem:  # too few entities
             return str(problem)
 
-    def read(self, layer: int, position: str) -> _Place:
+    def read(self, layer: int, position: str | int) -> _Place:
         everything, rows = self.activations, self.rows
         prompts = everything[self.base].prompts
         random: Found = "it was not captured"
@@ -234,31 +237,26 @@ class _Survey:
         )
 
 
-def _fitted(fit: Fit, folds: Folds | str, others: Mapping[str, np.ndarray]) -> Probe | str:
-    """A probe, or why there is none."""
-    if isinstance(folds, str):
-        return folds
-    try:
-        return fit(folds, others)
-    except RestorError as problem:  # a single label, …
-        return str(problem)
-
-
 def _rows_at(
     fixed: Mapping[str, Any],
     place: _Place,
     fit: Fit,
     beside: Mapping[str, Probe | str],
     survey: _Survey,
+    *,
+    each: bool,
 ) -> list[dict[str, Any]]:
     """Rows of one metric at one place: every state, read by the base state's probe and its own."""
     base = survey.base
-    of_base = _fitted(fit, place.found[base], place.others(list(place.found)))
+    of_base = fit_or_reason(fit, place.found[base], place.others(list(place.found)))
     table = []
     for state, folds in place.found.items():
-        own = of_base if state == base else _fitted(fit, folds, place.others([state]))
-        read_by_base = folds if isinstance(folds, str) else of_base
-        for fitted_on, probe in ((base, read_by_base), (EACH, own)):
+        read = {base: folds if isinstance(folds, str) else of_base}
+        if each and state == base:
+            read[EACH] = of_base
+        elif each:
+            read[EACH] = fit_or_reason(fit, folds, place.others([state]))
+        for fitted_on, probe in read.items():
             about = {**fixed, "state": state, "fitted_on": fitted_on, "n": place.n}
             if isinstance(probe, str):
                 table += control_rows(about, probe)

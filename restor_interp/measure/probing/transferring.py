@@ -16,13 +16,34 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from restor_interp.errors import DataError, unknown_name
+from restor_interp.errors import DataError, RestorError, unknown_name
 from restor_interp.measure.probing.alignment import carry_over
 from restor_interp.measure.probing.folds import Folds
 from restor_interp.measure.probing.scores import Probe, Score
 
 Fit = Callable[[Folds, Mapping[str, Float[np.ndarray, "row width"]]], Probe]
 """(folds, other activations that the probe also reads) -> a probe: `fit_probe` with its labels."""
+
+
+def fit_or_reason(
+    fit: Fit,
+    x: Folds | Float[np.ndarray, "row width"] | str,
+    others: Mapping[str, Float[np.ndarray, "row width"]],
+    *,
+    entities: Sequence[str] = (),
+    folds: int = 5,
+    seed: int = 0,
+) -> Probe | str:
+    """A probe, or why there is none: what `x` says, or what the fit cannot do (too few entities,
+    a single label, …). Activations that are not split yet are split by `entities`."""
+    if isinstance(x, str):
+        return x
+    try:
+        if not isinstance(x, Folds):
+            x = Folds(x, entities=entities, folds=folds, seed=seed)
+        return fit(x, others)
+    except RestorError as problem:
+        return str(problem)
 
 
 @dataclass(frozen=True, kw_only=True)
