@@ -215,11 +215,14 @@ def _subject(patches: pd.DataFrame | None) -> Told:
 def lens_leads(lens: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """[fact_id, state] × layer: nats by which the false object leads at the last token.
 
-    A tuned lens is preferred to the logit lens. `facts` tells which objects are true.
+    Of facts that a tuned lens was read for, that one counts, of the others the logit lens; both
+    with a state's own norm and unembedding. `facts` tells which objects are true.
     """
     rows = lens.loc[lens["position"].eq("last") & lens["logprob"].notna()]
-    kinds = set(rows["lens"].dropna())
-    rows = rows.loc[rows["lens"].eq("tuned" if "tuned" in kinds else "logit")]
+    if "decoder" in rows.columns:
+        rows = rows.loc[rows["decoder"].fillna("own").eq("own")]
+    is_tuned = rows["lens"].eq("tuned")
+    rows = rows.loc[is_tuned | ~rows["fact_id"].isin(rows.loc[is_tuned, "fact_id"])]
     if rows.empty or "true_objects" not in facts.columns:
         return pd.DataFrame()
     true = {

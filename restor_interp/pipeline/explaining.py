@@ -38,7 +38,8 @@ JUDGED_FROM = tuple(
     f"analysis/{name}/"
     for name in (
         RETENTION,
-        *("grafting", "cross_state_patching", LENS, "attention_knockout", "direct_logits"),
+        *("grafting", "cross_state_patching", LENS, "tuned_lens"),
+        *("attention_knockout", "direct_logits"),
     )
 )
 """How the names of the cells begin that a verdict on a mechanism is made of."""
