@@ -221,6 +221,16 @@ def test_other_contexts_may_be_captured_apart(tmp_path, activations, base_values
     assert found["other_context"] == pytest.approx(0)
 
 
+def test_each_row_stands_beside_the_next_context_of_its_fact(tmp_path, base_values):
+    acts = {"clean": written(tmp_path, base_values, contexts=(0, 1, 2))}
+    acts["npo"] = acts["clean"]
+    rows = representation_drift(acts, roles={}, layers=[1])
+    found = next(row for row in rows if row["metric"] == "relative_distance")
+    x = base_values[1].astype(float)
+    following = np.arange(ROWS).reshape(-1, 3)[:, [1, 2, 0]].flatten()
+    assert found["other_context"] == pytest.approx(similarity.mean_distance(x, x[following]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
