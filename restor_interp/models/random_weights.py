@@ -26,7 +26,8 @@ def random_weights(model: HookedModel, *, seed: int = 0) -> HookedModel:
     config = copy.deepcopy(original.config)
     config._attn_implementation = original.config._attn_implementation
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # A family's initialisation draws from the global generator; the fork gives it back.
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         hf_model = type(original)._from_config(config, dtype=torch.float32)
     hf_model.to(device=model.device, dtype=model.dtype).eval()
     named = f"random weights {model.digest} {seed}"
