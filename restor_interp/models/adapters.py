@@ -6,11 +6,11 @@
             ...                       # the reference: the same model with the delta off
     delta = adapter.to_delta("npo")   # b·a·alpha/rank per adapted module
 
-The adapter is PEFT's (`y = W x + alpha/rank · B A x`, B = 0 at first), put around the linear
-modules of the decoder layers by PEFT's tuner. It lies on top of whatever the weights are now: the
-merged state. PEFT's own `unload` leaves every parameter frozen and a config on the model, so that
-taking off is done here: the modules that were there return to their places, and every
-`requires_grad` to its value.
+What is computed is LoRA as PEFT has it (`y = W x + alpha/rank · B A x`, B = 0 at first), around the
+linear modules of the decoder layers, on top of whatever their weights are now: the merged state.
+PEFT's layers are not used: they take a pass over the activations for every sum and product, which
+a training of small rank spends a good part of its time on. Factors are kept in fp32 at least,
+whatever the weights are, since steps of a usual learning rate are lost in 16 bits.
 """
 
 import contextlib
@@ -19,23 +19,80 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from peft.tuners.lora import LoraLayer, LoraModel
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.models.architectures import is_transposed
 from restor_interp.models.deltas import Delta, LowRank
 from restor_interp.models.hooked import HookedModel
 
-NAME = "delta"
-"""PEFT's name of the adapter while it is attached."""
+
+class Adapted(nn.Module):
+    """A linear module with a low-rank product beside it, in its place in the model."""
+
+    def __init__(self, base: Any, *, rank: int, scale: float) -> None:
+        super().__init__()
+        self.base, self.scale, self.enabled = base, scale, True
+        weight = base.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        out, width = self.matrix.shape
+        self.a = nn.Parameter(torch.zeros(rank, width, dtype=dtype, device=weight.device))
+        self.b = nn.Parameter(torch.zeros(out, rank, dtype=dtype, device=weight.device))
+
+    @property
+    def matrix(self) -> Float[Tensor, "out in"]:
+        """The weight as a linear map has it."""
+        return self.base.weight.T if is_transposed(self.base) else self.base.weight
+
+    def forward(self, x: Float[Tensor, "*any in"]) -> Float[Tensor, "*any out"]:
+        if not self.enabled:
+            return self.base(x)
+        device = x.device.type
+        lower = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if lower else x.dtype
+        x, a, b = (tensor.to(dtype) for tensor in (x, self.a, self.b))
+        return _LowRankLinear.apply(x, self.matrix, self.base.bias, a, b, self.scale)  # pyright: ignore
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """x·Wᵀ + bias + s·(x·Aᵀ)·Bᵀ, in which only x, A and B have gradients.
+
+    Sums are made where the larger product already stands. Of a weight in another number type than
+    x none is kept for the backward pass but itself.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        matrix = weight.to(x.dtype).T
+        y = rows @ matrix if bias is None else torch.addmm(bias.to(x.dtype), rows, matrix)
+        low = rows @ a.T
+        y.addmm_(low, b.T, alpha=scale)
+        ctx.save_for_backward(rows, low, weight, a, b)
+        ctx.scale, ctx.shape = scale, x.shape
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, low, weight, a, b = ctx.saved_tensors
+        g = gradients[0].reshape(-1, gradients[0].shape[-1])
+        back = g @ b
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = (g @ weight.to(g.dtype)).addmm_(back, a, alpha=ctx.scale).view(ctx.shape)
+        # Not gᵀ·low: the transpose of the wide one is slow.
+        of_a, of_b = (back.T @ rows).mul_(ctx.scale), (low.T @ g).mul_(ctx.scale).T
+        return of_x, None, None, of_a, of_b, None
 
 
 class Adapter:
     """The trainable factors of an attached adapter; still readable after it was taken off."""
 
-    def __init__(self, layers: Mapping[str, LoraLayer], *, scale: float, base: str) -> None:
+    def __init__(self, layers: Mapping[str, Adapted], *, scale: float, base: str) -> None:
         self._layers = dict(layers)
         self.scale, self.base = scale, base
 
@@ -48,7 +105,7 @@ class Adapter:
         """`<module>.a` [rank, in] and `<module>.b` [out, rank], in the model's order."""
         found: dict[str, nn.Parameter] = {}
         for name, layer in self._layers.items():
-            found[f"{name}.a"], found[f"{name}.b"] = _factors(layer)
+            found[f"{name}.a"], found[f"{name}.b"] = layer.a, layer.b
         return found
 
     def parameters(self) -> list[nn.Parameter]:
@@ -65,25 +122,20 @@ class Adapter:
     def disabled(self) -> Iterator[None]:
         """The model without the adapter: the state that training started from."""
         for layer in self._layers.values():
-            layer.enable_adapters(False)
+            layer.enabled = False
         try:
             yield
         finally:
             for layer in self._layers.values():
-                layer.enable_adapters(True)
+                layer.enabled = True
 
     def to_delta(self, name: str) -> Delta:
         """A copy of the adapter as it is now, on the CPU in fp32."""
         updates = {}
         for module, layer in self._layers.items():
-            a, b = (factor.detach().float().cpu().clone() for factor in _factors(layer))
+            a, b = (factor.detach().float().cpu().clone() for factor in (layer.a, layer.b))
             updates[module] = LowRank(a=a, b=b, scale=self.scale)
         return Delta(name, updates, base_model=self.base)
-
-
-def _factors(layer: Any) -> tuple[nn.Parameter, nn.Parameter]:
-    """A [rank, in] and B [out, rank] of PEFT's layer."""
-    return layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
 
 
 @contextlib.contextmanager
@@ -107,33 +159,22 @@ def attach_adapter(
     targets = chosen_modules(model, modules, layers)
     hf_model = model.hf_model
     trainable = {parameter: parameter.requires_grad for parameter in hf_model.parameters()}
-    attributes = set(vars(hf_model))
     parents = dict(hf_model.named_modules())
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  any number works
-        target_modules=list(targets),
-        fan_in_fan_out=isinstance(next(iter(targets.values())), Conv1D),
-        lora_dropout=0.0,
-    )
+    adapted = {
+        name: Adapted(target, rank=rank, scale=alpha / rank) for name, target in targets.items()
+    }
+    _initialise(adapted, seed)
     try:
-        with torch.random.fork_rng(devices=[]):
-            LoraModel(hf_model, config, NAME)
-        attached = {
-            name: layer
-            for name, layer in hf_model.named_modules()
-            if isinstance(layer, LoraLayer) and name in targets
-        }
-        assert attached.keys() == targets.keys(), "PEFT adapted other modules than were named"
-        _initialise(attached, seed)
-        yield Adapter(attached, scale=alpha / rank, base=model.name)
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        for name, layer in adapted.items():
+            parent, _, child = name.rpartition(".")
+            setattr(parents[parent], child, layer)
+        yield Adapter(adapted, scale=alpha / rank, base=model.name)
     finally:
         for name, target in targets.items():
             parent, _, child = name.rpartition(".")
-            # The child keeps its place among its siblings: modules are stored in a dictionary.
-            parents[parent]._modules[child] = target
-        for attribute in set(vars(hf_model)) - attributes:
-            delattr(hf_model, attribute)
+            setattr(parents[parent], child, target)
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
             parameter.grad = None if not flag else parameter.grad
@@ -185,11 +226,9 @@ def _slice(text: str | None) -> slice:
 
 
 @torch.no_grad()
-def _initialise(attached: Mapping[str, LoraLayer], seed: int) -> None:
+def _initialise(adapted: Mapping[str, Adapted], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    for layer in attached.values():
-        a, b = _factors(layer)
-        bound = a.shape[1] ** -0.5
+    for layer in adapted.values():
+        bound = layer.a.shape[1] ** -0.5
         # Drawn on the CPU: the same start on every device.
-        a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=generator))
-        b.zero_()
+        layer.a.copy_(torch.empty(layer.a.shape).uniform_(-bound, bound, generator=generator))

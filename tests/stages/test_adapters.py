@@ -3,13 +3,17 @@
 Run: python -m pytest tests/stages/test_adapters.py
 """
 
+import contextlib
+import copy
 import hashlib
 
+import peft
 import pytest
 import torch
 
 from restor_interp.errors import ConfigError
 from restor_interp.models.adapters import attach_adapter
+from restor_interp.models.architectures import linear_modules
 from restor_interp.models.deltas import Delta, LowRank, State
 from restor_interp.testing import tiny_model
 
@@ -95,6 +99,63 @@ def test_the_delta_does_to_weights_what_the_adapter_did(family):
     update = next(iter(delta.updates.values()))
     assert isinstance(update, LowRank) and update.rank == 3
     assert update.scale == pytest.approx(5 / 3)
+
+
+def with_peft(model, adapter, *, rank, alpha):
+    """A copy of a model with PEFT's adapter on it, of the same numbers; and its factors."""
+    linear = linear_modules(model.hf_model)
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(linear),
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in linear.values()),
+    )
+    peer = peft.get_peft_model(copy.deepcopy(model.hf_model), config, autocast_adapter_dtype=False)
+    parameters = {}
+    for name, parameter in peer.named_parameters():
+        if ".lora_" in name:
+            module, _, which = name.removeprefix("base_model.model.").partition(".lora_")
+            parameters[f"{module}.{which[0].lower()}"] = parameter
+    with torch.no_grad():
+        for name, tensor in adapter.tensors().items():
+            parameters[name].copy_(tensor)
+    return peer, [parameters[name] for name in adapter.tensors()]
+
+
+def run_backwards(hf_model, parameters, ids, *, autocast):
+    """Logits and the gradients of the factors, as one long vector in float64."""
+    with torch.autocast("cpu", torch.bfloat16) if autocast else contextlib.nullcontext():
+        logits = hf_model(ids).logits
+    logits.double().logsumexp(-1).mean().backward()
+    gradients = [parameter.grad for parameter in parameters]
+    return logits.detach().double(), torch.cat([g.double().flatten() for g in gradients])
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+@pytest.mark.parametrize("kind", ["float64", "float32 computed in bfloat16", "bfloat16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_outputs_and_gradients_are_those_of_peft(family, kind):
+    """In 16 bits: about as far from PEFT in 64 bits as PEFT in 16 bits is."""
+    dtype = getattr(torch, kind.split()[0])
+    model = tiny_model(family, dtype=dtype)
+    peers = [copy.deepcopy(model), copy.deepcopy(model)]
+    peers[1].hf_model.double()
+    ids = some_ids(model)
+    with attach_adapter(model, rank=3, alpha=5) as adapter:
+        assert {tensor.dtype for tensor in adapter.parameters()} == {
+            torch.promote_types(dtype, torch.float32)
+        }
+        fill(adapter)
+        autocast = "computed" in kind
+        found = run_backwards(model.hf_model, adapter.parameters(), ids, autocast=autocast)
+        rough, exact = (
+            run_backwards(*with_peft(peer, adapter, rank=3, alpha=5), ids, autocast=cast)
+            for peer, cast in zip(peers, (autocast, False), strict=True)
+        )
+    for ours, theirs, wanted in zip(found, rough, exact, strict=True):
+        own, peer = ((x - wanted).norm() / wanted.norm() for x in (ours, theirs))
+        assert own <= (1e-10 if dtype is torch.float64 else 2 * peer)
+        assert dtype is torch.float64 or 1e-4 < peer < 0.3
 
 
 def test_it_lies_on_the_present_state_and_disabled_shows_that_state():
