@@ -20,21 +20,35 @@ if TYPE_CHECKING:
     from restor_interp.facts import Entity, Fact, FactSet, Relation, load_facts
     from restor_interp.measure.answers import generate_answers
     from restor_interp.measure.attribution import Attribution, attribute_patches
+    from restor_interp.measure.capture import Passage, capture
     from restor_interp.measure.choices import score_choices
     from restor_interp.measure.contributions import Contributions, direct_logits
+    from restor_interp.measure.dictionaries import Dictionary, attached
+    from restor_interp.measure.directions import Directions, difference_directions, direction_rows
+    from restor_interp.measure.drift import representation_drift
+    from restor_interp.measure.features import feature_rows
     from restor_interp.measure.grafting import Grafts, graft
+    from restor_interp.measure.interpolation import Interpolation, interpolate
     from restor_interp.measure.judging import judge
     from restor_interp.measure.knockout import Knockouts, knock_out
     from restor_interp.measure.lens import Lens, logit_lens
+    from restor_interp.measure.mlp_changes import MlpChanges, mlp_changes
+    from restor_interp.measure.mlp_swaps import MlpSwaps, swap_mlps
     from restor_interp.measure.patching import Grid, patch_states
-    from restor_interp.measure.probing import Probe, fit_probe
+    from restor_interp.measure.probing import Folds, Probe, TorchProbe, fit_direction, fit_probe
     from restor_interp.measure.retention import Retention, measure_retention
+    from restor_interp.measure.saelens import read_saelens
     from restor_interp.measure.smallest_graft import SmallestGraft, smallest_graft
+    from restor_interp.measure.steering import steering_rows
+    from restor_interp.measure.token_attribution import TokenAttribution, attribute_tokens
     from restor_interp.measure.tracing import Trace, trace
-    from restor_interp.models.activations import Activations, StateActivations
+    from restor_interp.measure.tuned import TunedLens, fit_tuned_lens, tuned_lens
+    from restor_interp.measure.weights import WeightGeometry, weight_geometry
+    from restor_interp.models.activations import Activations, NamedArray, StateActivations
     from restor_interp.models.deltas import Delta, State
     from restor_interp.models.hooked import HookedModel
     from restor_interp.models.loading import load_model
+    from restor_interp.models.random_weights import random_weights
     from restor_interp.pipeline import Run, open_run, run
     from restor_interp.prompts import Prompt, build_prompt
     from restor_interp.stages.losses import LOSSES, LossOut, Targets
@@ -46,21 +60,35 @@ _HOMES = {
     "facts": "Entity Fact FactSet Relation load_facts",
     "measure.answers": "generate_answers",
     "measure.attribution": "Attribution attribute_patches",
+    "measure.capture": "Passage capture",
     "measure.choices": "score_choices",
     "measure.contributions": "Contributions direct_logits",
+    "measure.dictionaries": "Dictionary attached",
+    "measure.directions": "Directions difference_directions direction_rows",
+    "measure.drift": "representation_drift",
+    "measure.features": "feature_rows",
     "measure.grafting": "Grafts graft",
+    "measure.interpolation": "Interpolation interpolate",
     "measure.judging": "judge",
     "measure.knockout": "Knockouts knock_out",
     "measure.lens": "Lens logit_lens",
+    "measure.mlp_changes": "MlpChanges mlp_changes",
+    "measure.mlp_swaps": "MlpSwaps swap_mlps",
     "measure.patching": "Grid patch_states",
-    "measure.probing": "Probe fit_probe",
+    "measure.probing": "Folds Probe TorchProbe fit_direction fit_probe",
     "measure.retention": "Retention measure_retention",
+    "measure.saelens": "read_saelens",
     "measure.smallest_graft": "SmallestGraft smallest_graft",
+    "measure.steering": "steering_rows",
+    "measure.token_attribution": "TokenAttribution attribute_tokens",
     "measure.tracing": "Trace trace",
-    "models.activations": "Activations StateActivations",
+    "measure.tuned": "TunedLens fit_tuned_lens tuned_lens",
+    "measure.weights": "WeightGeometry weight_geometry",
+    "models.activations": "Activations NamedArray StateActivations",
     "models.deltas": "Delta State",
     "models.hooked": "HookedModel",
     "models.loading": "load_model",
+    "models.random_weights": "random_weights",
     "pipeline": "Run open_run run",
     "prompts": "Prompt build_prompt",
     "stages.losses": "LOSSES LossOut Targets",
@@ -78,16 +106,24 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Contributions",
     "Definition",
     "Delta",
+    "Dictionary",
+    "Directions",
     "Entity",
     "Fact",
     "FactSet",
+    "Folds",
     "Grafts",
     "Grid",
     "HookedModel",
+    "Interpolation",
     "Knockouts",
     "Lens",
     "LossOut",
     "Method",
+    "MlpChanges",
+    "MlpSwaps",
+    "NamedArray",
+    "Passage",
     "Probe",
     "ProbeResult",
     "Prompt",
@@ -98,14 +134,27 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "State",
     "StateActivations",
     "Targets",
+    "TokenAttribution",
+    "TorchProbe",
     "Trace",
+    "TunedLens",
+    "WeightGeometry",
     "analysis",
+    "attached",
     "attribute_patches",
+    "attribute_tokens",
     "build_prompt",
+    "capture",
+    "difference_directions",
     "direct_logits",
+    "direction_rows",
+    "feature_rows",
+    "fit_direction",
     "fit_probe",
+    "fit_tuned_lens",
     "generate_answers",
     "graft",
+    "interpolate",
     "judge",
     "knock_out",
     "load_definitions",
@@ -114,14 +163,22 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "logit_lens",
     "measure_retention",
     "method",
+    "mlp_changes",
     "open_run",
     "patch_states",
     "probe",
+    "random_weights",
+    "read_saelens",
     "report",
+    "representation_drift",
     "run",
     "score_choices",
     "smallest_graft",
+    "steering_rows",
+    "swap_mlps",
     "trace",
+    "tuned_lens",
+    "weight_geometry",
 ]
 
 

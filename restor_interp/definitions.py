@@ -45,7 +45,10 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Kind -> the names of its positional arguments, and of the keywords that it is always given."""
 
 OFFERED: Mapping[Kind, tuple[str, ...]] = {
-    "analysis": ("substitute", "others", "candidates", "other_contexts", "other_facts", "role")
+    "analysis": (
+        *("substitute", "others", "candidates", "other_contexts", "other_facts", "role"),
+        "tuned_lens",
+    )
 }
 """Kind -> keywords that it is given if it names them, with or without a default.
 
@@ -57,6 +60,7 @@ OFFERED: Mapping[Kind, tuple[str, ...]] = {
     other_facts     questions about other entities: (prompt, true, false) each
     role            of the fact (`design` §2); an analysis that names it looks at as many untouched
                     facts as others, and can compare them
+    tuned_lens      the lens that the run fitted on the clean state
 """
 
 PROBE_COLUMNS = ("state", "fitted_on", "layer", "position", "metric", "value", "control")

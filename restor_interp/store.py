@@ -66,6 +66,19 @@ _COLUMNS = {
         "state attack step role metric value low high n_facts n_entities p mde against reason"
     ),
     "flips": "state role clean corrupted unlearned n_facts n_entities",
+    "weights": "state module norm rank90 cosine projection subspace_energy",
+    "drift": "state layer position role metric value floor",
+    "directions": "state base layer rank token logit norm share",
+    "steering": "fact_id state layer mode metric value control_value n_controls",
+    "interpolation": "fact_id from_state to_state t metric value",
+    "forget_weights": "state step token_class n weight_mean weight_share",
+    "gradients": "state method layer of inner cosine norm",
+    "timeline": "state step layer fact_id category object logprob",
+    "turnings": "state fact_id layer of change half_step",
+    "tuned_lens": "layer strength logit_kl tuned_kl",
+    "mlp_changes": "fact_id state mode layer part value",
+    "token_attributions": "fact_id state kind position token in_subject value",
+    "features": "fact_id state feature value base_value effect control_effect",
     "failures": "cell reason",
 }
 TABLES = {name: tuple(columns.split()) for name, columns in _COLUMNS.items()}

@@ -86,9 +86,11 @@ def test_light_modules_do_not_import_torch(light):
     [
         (r"register_(forward|full_backward)\w*hook", {"models/hooked.py"}),
         (r"\.to_parquet\(", {"store.py"}),
-        (r"\bprint\(", {"cli.py"}),
-        (r"sys\.exit\(", {"cli.py"}),
-        (r"torch\.save\(|pickle\.\w|trust_remote_code=True|torch\.manual_seed\(", set()),
+        (r"\bprint\(", {"cli/shown.py", "cli/runs.py", "cli/__init__.py"}),
+        (r"sys\.exit\(", {"cli/__init__.py"}),
+        (r"torch\.save\(|pickle\.\w|trust_remote_code=True", set()),
+        # Inside `fork_rng`: a family's initialisation takes no generator.
+        (r"torch\.manual_seed\(", {"models/random_weights.py"}),
     ],
 )
 def test_each_kind_of_work_stays_in_its_room(pattern, rooms):

@@ -1,5 +1,6 @@
 """The cells that explain: analyses, probes, and the verdict over all tables."""
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from restor_interp.explain.tables import facts_with_knowledge, fate_rows, summar
 from restor_interp.explain.transitions import transition_rows
 from restor_interp.explain.verdicts import verdicts
 from restor_interp.facts import Fact
-from restor_interp.models.activations import Activations, StateActivations
+from restor_interp.measure.tuned import TunedLens
+from restor_interp.pipeline.capturing import state_activations
 from restor_interp.pipeline.measuring import spelled_candidates
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.presets import AnalysisSettings
@@ -30,6 +32,9 @@ LENS = "logit_lens"
 
 OTHER_FACTS = 2
 """How many facts about other entities an analysis is offered."""
+
+TUNED_LENS = "tuned_lens"
+"""The cell with the fitted lens, and the analysis that reads through it."""
 
 RETENTION = "retention"
 """The analysis that fates are joined with, and its table."""
@@ -111,6 +116,11 @@ def analysed_facts(bench: Workbench, number: int, *, balanced: bool = False) -> 
     return rest[: number - len(untouched)] + untouched
 
 
+def read_by(definition: Definition) -> tuple[str, ...]:
+    """Cells of the run that an analysis is offered something of."""
+    return (TUNED_LENS,) if TUNED_LENS in definition.given else ()
+
+
 # ---- analyses
 
 
@@ -159,8 +169,21 @@ def _offered(bench: Workbench, definition: Definition, fact: Fact) -> dict[str, 
         "other_contexts": lambda: bench.prompts([fact], range(1, questions.contexts)),
         "other_facts": lambda: _other_facts(bench, fact),
         "role": lambda: bench.roles[fact.fact_id],
+        "tuned_lens": lambda: _fitted_lens(bench),
     }
     return {name: offers[name]() for name in offers if name in definition.given}
+
+
+def _fitted_lens(bench: Workbench) -> TunedLens | None:
+    """The lens that the run fitted; None where that failed."""
+    folder = bench.store.cell_folder(TUNED_LENS) / "lens"
+    if bench not in _LENSES and folder.is_dir():
+        _LENSES[bench] = TunedLens.load(folder, bench.model)
+    return _LENSES.get(bench)
+
+
+_LENSES: "weakref.WeakKeyDictionary[Workbench, TunedLens]" = weakref.WeakKeyDictionary()
+"""Read once for all facts: it is as large as a layer of the model each."""
 
 
 def _other_facts(bench: Workbench, fact: Fact) -> list[tuple[Prompt, str, str]]:
@@ -183,17 +206,8 @@ def run_probe(
     bench: Workbench, definition: Definition, states: Sequence[str], writer: CellWriter
 ) -> None:
     """One probe over the captured activations of all states."""
-    result = definition.run(state_activations(bench, states), bench.asked)
+    result = definition.run(state_activations(bench.store, states), bench.asked)
     writer.rows("probes", [{"probe": definition.name, **row} for row in result.rows])
-
-
-def state_activations(bench: Workbench, states: Sequence[str]) -> StateActivations:
-    """What was captured, state by state, opened lazily."""
-    folders = {state: bench.store.cell_folder(f"capture/{state}") for state in states}
-    return StateActivations(
-        {state: Activations.open(folder / "activations") for state, folder in folders.items()},
-        object_vectors=folders["clean"] / "object_vectors.safetensors",
-    )
 
 
 # ---- the verdict

@@ -1,13 +1,10 @@
-"""The cells that measure a state: its answers, its margins, its activations."""
+"""The cells that measure a state: its answers and its margins."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from restor_interp.corpus_files import write_claims, write_documents_file
 from restor_interp.fact_files import write_jsonl
 from restor_interp.facts import Fact
-from restor_interp.measure.capture import capture, object_vectors
 from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
 from restor_interp.measure.margins import SpecificRule
@@ -217,37 +214,3 @@ def _reasons_not_to_measure(bench: Workbench, state: str) -> dict[str, str]:
         if reason is not None:
             reasons.setdefault(fact.fact_id, reason)
     return reasons
-
-
-# ---- activations
-
-
-def capture_state(bench: Workbench, state: str, writer: CellWriter) -> None:
-    """Activations of one state at the question of every fact, and the objects' lens."""
-    with bench.model.at(state):
-        write_capture(bench, capture_prompts(bench), writer.folder / "activations")
-    if state == "clean":
-        names = sorted({name for pool in bench.facts.pools.values() for name in pool})
-        vectors = object_vectors(bench.model, names)
-        writer.tensors("object_vectors", vectors)
-
-
-def capture_prompts(bench: Workbench, *, limit: int | None = None) -> list[Prompt]:
-    """The questions that activations are captured at: one context of every fact, or of some."""
-    facts: Sequence[Fact] = bench.asked.facts
-    if limit is not None:
-        facts = facts[:: max(1, len(facts) // max(limit, 1))][:limit]
-    return bench.prompts(facts, [0])
-
-
-def write_capture(bench: Workbench, prompts: Sequence[Prompt], folder: Path) -> None:
-    """Capture in the model's current weights, whatever they are."""
-    capture(
-        bench.model,
-        prompts,
-        folder,
-        facts=bench.asked,
-        objects=[
-            (bench.asked_by_id[p.fact_id].true_objects[0], bench.foils[p.fact_id]) for p in prompts
-        ],
-    )

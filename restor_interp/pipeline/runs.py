@@ -12,10 +12,11 @@ import pandas as pd
 
 from restor_interp.definitions import Definition, find_definition, load_definitions
 from restor_interp.errors import ConfigError
-from restor_interp.models.activations import Activations
+from restor_interp.models.activations import Activations, StateActivations
 from restor_interp.models.deltas import State, load_delta
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.loading import load_model
+from restor_interp.pipeline.capturing import state_activations
 from restor_interp.pipeline.training import CORRUPTION
 from restor_interp.presets import RunConfig, read_config
 from restor_interp.reporting.html import write_site
@@ -79,7 +80,10 @@ class Run:
         """What was captured of one state, or of it on the way, after `step` steps of training."""
         if step is None:
             folder = self.store.cell_folder(f"capture/{state}") / "activations"
-            offer = "run it again with explanation.capture=true"
+            offer = (
+                f"add it with: restor-interp run {self.folder}/config.yaml "
+                f"explanation.capture=true --out {self.folder}"
+            )
         else:
             delta = CORRUPTION if state == "corrupted" else state
             there = self.store.cell_folder(f"train/{delta}") / "checkpoints"
@@ -93,6 +97,14 @@ class Run:
         if not folder.is_dir():
             raise ConfigError(f"nothing was captured of state {state!r} in {self.folder}; {offer}")
         return Activations.open(folder)
+
+    def state_activations(self) -> StateActivations:
+        """Every state's activations with what probes are compared with: what a probe receives.
+
+        Raises `ConfigError` where nothing was captured, with the command that adds it.
+        """
+        self.activations("clean")
+        return state_activations(self.store, tuple(self.states()))
 
     def export_state(self, state: str, folder: str | Path) -> Path:
         """Write one state as a plain Hugging Face folder, for any other tool."""

@@ -10,10 +10,12 @@ from restor_interp.disk import sha256_of
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import State
 from restor_interp.pipeline import (
+    capturing,
     explaining,
     judging,
     measuring,
     robustness,
+    surveys,
     texts,
     training,
 )
@@ -91,17 +93,13 @@ def steps(bench: Workbench) -> list[Step]:
         if name not in states:
             raise unknown_name("state of this run to look into", name, states)
     selected = ("evaluate/clean", "evaluate/corrupted", "margins/clean")
-    if explanation.capture:
-        for name in states:
-            add(
-                f"capture/{name}",
-                functools.partial(measuring.capture_state, bench, name),
-                needs=(f"evaluate/{name}",),
-            )
+    capturing.add_steps(build, states)
     analyses = {one.name: one for one in explaining.definitions(bench, "analysis")}
     for name in explanation.per_analysis:
         if name not in analyses:
             raise unknown_name("analysis of this run (explanation.analyses)", name, analyses)
+    if explaining.TUNED_LENS in analyses:
+        surveys.add_tuned_lens(build)
     for definition in analyses.values():
         own = explaining.of_its_own(bench, definition)
         definition.settings(own.settings)  # says which do not exist
@@ -109,7 +107,7 @@ def steps(bench: Workbench) -> list[Step]:
             add(
                 f"analysis/{definition.name}/{name}",
                 functools.partial(explaining.run_analysis, bench, definition, name),
-                needs=(*selected, f"evaluate/{name}"),
+                needs=(*selected, f"evaluate/{name}", *explaining.read_by(definition)),
                 optional=True,
                 definition=definition.source_hash,
                 facts=explaining.number_of_facts(bench, definition),
@@ -119,10 +117,11 @@ def steps(bench: Workbench) -> list[Step]:
         add(
             f"probe/{definition.name}",
             functools.partial(explaining.run_probe, bench, definition, tuple(states)),
-            needs=tuple(f"capture/{name}" for name in states),
+            needs=capturing.cells_of(build),
             optional=True,
             definition=definition.source_hash,
         )
+    surveys.add_steps(build, states, sources)
 
     texts.add_steps(build, states, sources)
     judging.add_steps(build, tuple(states))

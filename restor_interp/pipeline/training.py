@@ -16,7 +16,7 @@ from restor_interp.definitions import find_method
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.models.deltas import State, dense_delta, load_delta
 from restor_interp.models.loading import load_model, model_digest
-from restor_interp.pipeline.measuring import capture_prompts, write_capture
+from restor_interp.pipeline.capturing import capture_prompts, write_capture
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.presets import MethodSettings, RunConfig
 from restor_interp.stages.inputs import check_settings, without_unused
@@ -231,7 +231,7 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
         retain=bench.retain_texts if job.method.needs_retain else (),
         references=_REFERENCES.setdefault(bench, ReferenceCache()),
         on_checkpoint=capture_midway,
-        **_texts(bench, job),
+        **texts_of(bench, job),
         **common,
     )
     if captures.is_dir():
@@ -239,7 +239,7 @@ def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
     return trained
 
 
-def _texts(bench: Workbench, job: Job) -> dict[str, Any]:
+def texts_of(bench: Workbench, job: Job) -> dict[str, Any]:
     """The documents of a job, where they state their claims, and their other versions."""
     if job.forget == "none" or job.method is None:
         return {"forget": ()}

@@ -62,4 +62,4 @@ def bios_all() -> RunConfig:
 
 def without_explanation() -> ExplanationSettings:
     """Nothing is captured, probed or traced."""
-    return ExplanationSettings(capture=False, probes=(), analyses=())
+    return ExplanationSettings(capture=False, probes=(), analyses=(), surveys=())

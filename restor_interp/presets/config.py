@@ -95,6 +95,11 @@ class ExplanationSettings(Section):
 
     capture: bool = True
     """Write activations of every state (residual, attention, MLP, attention patterns)."""
+    probe_controls: bool = True
+    """Capture also what probes are compared with: statements, questions about another entity, and
+    a model with random weights."""
+    statement_facts: int = Field(default=60, ge=1)
+    """Facts whose true, false and random objects are stated, each in two sentences."""
     checkpoint_facts: int = Field(default=16, ge=1)
     """Facts that are captured in the middle of a training (`checkpoints` of its settings)."""
     lens_facts: int = Field(default=24, ge=0)
@@ -117,6 +122,18 @@ class ExplanationSettings(Section):
         "direct_logits",
     )
     """Names, or files."""
+    surveys: tuple[str, ...] = (
+        "weights",
+        "drift",
+        "directions",
+        "interpolation",
+        "forget_weights",
+        "gradients",
+        "timeline",
+    )
+    """What is looked at of whole states (`traced_states`)."""
+    survey_facts: int = Field(default=4, ge=1)
+    """Facts that surveys take as their examples."""
     per_analysis: dict[str, AnalysisSettings] = Field(default_factory=dict)
     """Analysis -> what it does otherwise, such as `{grafting: {facts: 4, states: [npo]}}`."""
 
