@@ -73,6 +73,8 @@ _COLUMNS = {
     "interpolation": "fact_id from_state to_state t metric value",
     "forget_weights": "state step token_class n weight_mean weight_share",
     "gradients": "state method layer of inner cosine norm",
+    "forget_trajectory": "state step forget_nll d",
+    "leading_layers": "state fact_id layer half_step",
     "timeline": "state step layer fact_id category object logprob",
     "turnings": "state fact_id layer of change half_step",
     "tuned_lens": "layer strength logit_kl tuned_kl",

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from restor_interp.errors import ConfigError, unknown_name
-from restor_interp.explain.timeline import turning_rows
+from restor_interp.explain.timeline import leading_layers, turning_rows
 from restor_interp.measure.directions import difference_directions, direction_rows
 from restor_interp.measure.drift import representation_drift
 from restor_interp.measure.gradients import Pull, gradient_rows, objects_watched, texts_watched
@@ -29,13 +29,16 @@ from restor_interp.pipeline.building import Builder
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.stages.inputs import Texts
 from restor_interp.stages.objective import Objective
-from restor_interp.stages.token_weights import token_weights
+from restor_interp.stages.token_weights import forget_trajectory, token_weights
 from restor_interp.store import CellWriter
 
-GRADIENT_DOCUMENTS = 6
-"""Documents whose gradient is taken: of so many it is steady enough to compare layers."""
+GRADIENT_DOCUMENTS = 4
+WEIGHED_DOCUMENTS = 16
+"""Documents whose gradient is taken, and whose tokens are weighed: a sample, the first ones."""
 TEXTS = 24
-"""Held-out texts that directions, gradients and the way between two states are measured on."""
+FEW_TEXTS = 4
+"""Held-out texts that directions are found on; and those on the way between two states, and under
+gradients, which are run many times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +211,7 @@ def survey_interpolation(bench: Workbench, state: str, writer: CellWriter) -> No
                 looked.prompts,
                 looked.true,
                 looked.false,
-                bench.heldout_texts[:TEXTS],
+                bench.heldout_texts[:FEW_TEXTS],
             )
             rows += way.rows()
     writer.rows("interpolation", rows)
@@ -238,18 +241,24 @@ def _job(bench: Workbench, state: str) -> training.Job:
 def survey_forget_weights(bench: Workbench, state: str, writer: CellWriter) -> None:
     """Which tokens of its documents a method would go on to change, before and after it did."""
     job = _job(bench, state)
-    documents = training.texts_of(bench, job)
-    objective = _objective(bench, job)
+    assert job.method is not None
+    objective = _objective(bench, job, documents=WEIGHED_DOCUMENTS)
+    told = training.texts_of(bench, job)
+    texts, spans = (told[name][:WEIGHED_DOCUMENTS] for name in ("forget", "spans"))
+    steps = bench.store.part(f"train/{job.name}", "training")
     rows: list[dict[str, Any]] = []
-    for now, step in (("corrupted", 0), (state, objective.total)):
+    for now, step in ((job.start, 0), (state, len(steps))):
         with bench.model.at(now):
-            found = token_weights(objective, documents["forget"], documents["spans"])
-        rows += found.rows(state=state, step=step, measured_in=now)
+            found = token_weights(objective, texts, spans)
+        rows += found.rows(state=state, method=job.method.name, step=step)
     writer.rows("forget_weights", rows)
+    trajectory = forget_trajectory(_objective(bench, job), steps.to_dict("records"))
+    writer.rows("forget_trajectory", [{"state": state, **row} for row in trajectory])
 
 
 def survey_gradients(bench: Workbench, state: str, writer: CellWriter) -> None:
-    """What a first step of a method does to facts and text, beside the same step of its sham."""
+    """What a first step of a method, and one more at its end, does to facts and text, beside the
+    same steps of its sham."""
     looked = Looked.of(bench)
     jobs = [_job(bench, name) for name in (state, *_sham_of(bench, state))]
     pulls = []
@@ -266,24 +275,38 @@ def survey_gradients(bench: Workbench, state: str, writer: CellWriter) -> None:
     watched = [
         *objects_watched(bench.model, looked.prompts, looked.true, of="true"),
         *objects_watched(bench.model, looked.prompts, looked.false, of="false"),
-        texts_watched(bench.model, bench.heldout_texts[:GRADIENT_DOCUMENTS], of="retain"),
+        texts_watched(bench.model, bench.heldout_texts[:FEW_TEXTS], of="retain"),
     ]
-    writer.rows("gradients", gradient_rows(bench.model, "corrupted", pulls, watched))
+    rows = [
+        row
+        for now in ("corrupted", state)
+        for row in gradient_rows(bench.model, now, pulls, watched)
+    ]
+    writer.rows("gradients", rows)
 
 
 def survey_timeline(bench: Workbench, state: str, writer: CellWriter) -> None:
     """At which step, and in which layer first, true objects come back and false ones go."""
     job = _job(bench, state)
     folder = bench.store.cell_folder(f"train/{job.name}") / "checkpoints"
-    started = "clean" if state == "corrupted" else "corrupted"
+    started = "corrupted" if job.start.coefficients else "clean"
     ends = _captured(bench, (started, state))
     total = len(bench.store.part(f"train/{job.name}", "training"))
-    captures = {0: ends[started], total: ends[state]}
+    captures = {0: ends[started]}
+    if _adds_what_it_trains(job):
+        captures[total] = ends[state]
     for path in sorted(folder.glob("step_*")):
         captures[int(path.name.removeprefix("step_"))] = Activations.open(path)
     rows = timeline_rows(captures, state=state)
     writer.rows("timeline", rows)
-    writer.rows("turnings", turning_rows(pd.DataFrame(rows)))
+    turnings = turning_rows(pd.DataFrame(rows))
+    writer.rows("turnings", turnings)
+    writer.rows("leading_layers", leading_layers(pd.DataFrame(turnings)))
+
+
+def _adds_what_it_trains(job: training.Job) -> bool:
+    """Not where the state subtracts it (task arithmetic): training never stood there."""
+    return job.state.coefficients.get(job.name, 0.0) > 0
 
 
 def _any(known: Known, state: str) -> bool:
