@@ -4,14 +4,16 @@ A logistic model per state, scored on entities that it has never seen: the entit
 folds; in the training folds of each the penalty is chosen by a second division of their entities;
 the fold that was left out is predicted. The AUC compares only facts of the same fold, because
 predictions of different folds come from different models, whose levels differ by chance (pooled
-over folds, pure noise would score below 0.5). Its interval is a bootstrap over entities (fixed
-predictions, 2.5th to 97.5th percentile).
+over folds, pure noise would score below 0.5). Its interval is a bootstrap over entities (2.5th to
+97.5th percentile). Predictions stay as they are in it, although a fold's model, too, would be
+another one with other entities: that alone would make the interval too narrow, see `WIDER`.
 
 What looking inside adds is the difference to a baseline that sees the relation, its guess floor and
 margins alone. The sham's facts are predicted in the same way: what foretells its "restorations" too
 is no property of unlearning.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +36,10 @@ FOLDS = 5
 REPEATS = 3
 """Divisions into folds; their AUCs are averaged."""
 DRAWS = 1000
+WIDER = math.sqrt(FOLDS / (FOLDS - 1))
+"""What the bootstrap's deviations are multiplied with, because its models are not fitted anew. On
+made-up noise (25 times 200 facts of 40 alike entities) the AUC's deviation was 1.13 times the
+bootstrap's, and 89% of plain intervals held 0.5 (58 of 65); this is 1.12."""
 INNER_FOLDS = 3
 PENALTIES = (0.01, 0.1, 1.0)
 """Inverse penalties C among which the inner division chooses, by log loss."""
@@ -163,7 +169,8 @@ def score(
                 logits[here] = model.logits(own.loc[here])
             found.append(within_folds_auc(logits, outcome, fold, weights))
     values = np.mean(found, axis=0)
-    return Score(auc=float(values[0]), draws=values[1:])
+    spread = values[0] + WIDER * (values[1:] - values[0])
+    return Score(auc=float(values[0]), draws=np.clip(spread, 0, 1))
 
 
 def _resampled(entity: Int[np.ndarray, " fact"], draws: int, seed: int) -> np.ndarray:
