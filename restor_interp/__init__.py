@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from restor_interp.measure.capture import Passage, capture
     from restor_interp.measure.choices import score_choices
     from restor_interp.measure.contributions import Contributions, direct_logits
+    from restor_interp.measure.descriptions import Descriptions, describe_subject
     from restor_interp.measure.dictionaries import Dictionary, attached
     from restor_interp.measure.directions import Directions, difference_directions, direction_rows
     from restor_interp.measure.drift import representation_drift
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from restor_interp.measure.saelens import read_saelens
     from restor_interp.measure.smallest_graft import SmallestGraft, smallest_graft
     from restor_interp.measure.steering import steering_rows
+    from restor_interp.measure.subject_attention import SubjectAttention, subject_attention
     from restor_interp.measure.token_attribution import TokenAttribution, attribute_tokens
     from restor_interp.measure.tracing import Trace, trace
     from restor_interp.measure.tuned import TunedLens, fit_tuned_lens, tuned_lens
+    from restor_interp.measure.value_vectors import ValueVectors, compare_value_vectors
     from restor_interp.measure.weights import WeightGeometry, weight_geometry
     from restor_interp.models.activations import Activations, NamedArray, StateActivations
     from restor_interp.models.deltas import Delta, State
@@ -63,6 +66,7 @@ _HOMES = {
     "measure.capture": "Passage capture",
     "measure.choices": "score_choices",
     "measure.contributions": "Contributions direct_logits",
+    "measure.descriptions": "Descriptions describe_subject",
     "measure.dictionaries": "Dictionary attached",
     "measure.directions": "Directions difference_directions direction_rows",
     "measure.drift": "representation_drift",
@@ -80,9 +84,11 @@ _HOMES = {
     "measure.saelens": "read_saelens",
     "measure.smallest_graft": "SmallestGraft smallest_graft",
     "measure.steering": "steering_rows",
+    "measure.subject_attention": "SubjectAttention subject_attention",
     "measure.token_attribution": "TokenAttribution attribute_tokens",
     "measure.tracing": "Trace trace",
     "measure.tuned": "TunedLens fit_tuned_lens tuned_lens",
+    "measure.value_vectors": "ValueVectors compare_value_vectors",
     "measure.weights": "WeightGeometry weight_geometry",
     "models.activations": "Activations NamedArray StateActivations",
     "models.deltas": "Delta State",
@@ -106,6 +112,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Contributions",
     "Definition",
     "Delta",
+    "Descriptions",
     "Dictionary",
     "Directions",
     "Entity",
@@ -133,11 +140,13 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "SmallestGraft",
     "State",
     "StateActivations",
+    "SubjectAttention",
     "Targets",
     "TokenAttribution",
     "TorchProbe",
     "Trace",
     "TunedLens",
+    "ValueVectors",
     "WeightGeometry",
     "analysis",
     "attached",
@@ -145,6 +154,8 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "attribute_tokens",
     "build_prompt",
     "capture",
+    "compare_value_vectors",
+    "describe_subject",
     "difference_directions",
     "direct_logits",
     "direction_rows",
@@ -175,6 +186,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "score_choices",
     "smallest_graft",
     "steering_rows",
+    "subject_attention",
     "swap_mlps",
     "trace",
     "tuned_lens",

@@ -80,6 +80,9 @@ _COLUMNS = {
     "tuned_lens": "layer strength logit_kl tuned_kl",
     "mlp_changes": "fact_id state mode layer part value",
     "token_attributions": "fact_id state kind position token in_subject value",
+    "attention": "fact_id state layer head value",
+    "descriptions": "fact_id state host layer metric object value control_value",
+    "value_vectors": "fact_id state layer",
     "features": "fact_id state feature value base_value effect control_effect",
     "failures": "cell reason",
 }

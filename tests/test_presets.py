@@ -17,6 +17,7 @@ from restor_interp.presets import (
     read_config,
     resolve,
     setting_names,
+    skipped,
     validated,
 )
 from restor_interp.stages.methods import METHODS
@@ -246,3 +247,22 @@ def test_a_block_holds_so_many_documents():
     assert resolve("restor-k0+twenty_per_block").corruption["packing"] == pytest.approx(
         1024, rel=0.05
     )
+
+
+def test_a_fast_run_leaves_out_explanations_alone_and_says_which():
+    whole, quick = resolve("demo"), resolve("demo+fast")
+    found = changed(whole.model_dump(mode="json"), quick.model_dump(mode="json"))
+    assert {name.split(".")[0] for name in found} == {"explanation", "preset"}
+    assert set(quick.explanation.analyses) < set(whole.explanation.analyses)
+    told = skipped(whole, quick)
+    assert "grafting" in told and "gradients" in told and "probe controls" in told
+    assert not set(told) & {*quick.explanation.analyses, *quick.explanation.surveys}
+    assert (
+        len(told)
+        == sum(
+            len(getattr(whole.explanation, kind)) - len(getattr(quick.explanation, kind))
+            for kind in ("analyses", "surveys", "probes")
+        )
+        + 1
+    )
+    assert skipped(quick, resolve("demo+fast+fast")) == ()

@@ -34,6 +34,9 @@ def run(
     out: OutFolder = Path("runs/run"),
     seeds: Seeds = None,
     rotations: Rotations = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Skip what takes long inside the model, and say what.")
+    ] = False,
 ) -> None:
     """Run a preset, or go on where it stopped.
 
@@ -42,6 +45,7 @@ def run(
 
     Example: restor-interp run demo --out runs/demo
     Example: restor-interp run demo seed=1 data.k=1 --out runs/demo-k1
+    Example: restor-interp run demo --fast --out runs/demo-fast
     Example: restor-interp run bios --seeds 3 --rotations 3 --out runs/bios-design
     """
     from restor_interp.pipeline import run as run_pipeline
@@ -49,6 +53,13 @@ def run(
     if seeds is not None or rotations is not None:
         _run_design(preset, overrides or [], out, _one(seeds), _one(rotations))
         return
+    if fast:
+        from restor_interp.presets import resolve, skipped
+
+        whole = resolve(preset)
+        preset = f"{preset}+fast"
+        left_out = ", ".join(skipped(whole, resolve(preset)))
+        err_console.print(f"skipped: {left_out or 'nothing'}", markup=False)
     with Drawn() as drawn:
         finished = run_pipeline(preset, out=out, overrides=overrides or [], progress=drawn)
     say(finished.summary_text())

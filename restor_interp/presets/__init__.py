@@ -28,7 +28,7 @@ from restor_interp.presets.demo import (
 )
 from restor_interp.presets.named import PRESETS, resolve
 from restor_interp.presets.overrides import read_config, setting_names, validated
-from restor_interp.presets.switches import SWITCHES
+from restor_interp.presets.switches import SWITCHES, fast, skipped
 
 __all__ = [
     "DEMO_CORRUPTED",
@@ -47,8 +47,10 @@ __all__ = [
     "RunConfig",
     "Section",
     "TextSettings",
+    "fast",
     "read_config",
     "resolve",
     "setting_names",
+    "skipped",
     "validated",
 ]

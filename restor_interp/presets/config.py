@@ -109,10 +109,17 @@ class ExplanationSettings(Section):
     """Facts that every other analysis looks at."""
     traced_states: tuple[str, ...] = ()
     """States that every other analysis looks at; none: all."""
-    probes: tuple[str, ...] = ("object_readout",)
+    probes: tuple[str, ...] = (
+        "object_readout",
+        "transfer",
+        "true_versus_false",
+        "statement_truth",
+        "relation",
+    )
     """Names, or files such as `probes/mine.py`."""
     analyses: tuple[str, ...] = (
         "logit_lens",
+        "tuned_lens",
         "causal_trace",
         "retention",
         "cross_state_patching",
@@ -120,6 +127,11 @@ class ExplanationSettings(Section):
         "attention_knockout",
         "attribution",
         "direct_logits",
+        "mlp_changes",
+        "value_vectors",
+        "subject_attention",
+        "subject_description",
+        "token_attribution",
     )
     """Names, or files."""
     surveys: tuple[str, ...] = (

@@ -25,6 +25,37 @@ REPAIR = {"learning_rate": 2e-5, "epochs": 2.0, "batch_size": 16, "warmup": 0.1}
 """RESTOR's tuning on LIMA before it asks (NPO-lima.yaml: batch 2 × 8 accumulated)."""
 
 
+# ---- what is looked at inside
+
+FAST = ("logit_lens", "causal_trace", "retention")
+"""Analyses that a fast run keeps: where an answer arises, and whether the fact is still held."""
+
+
+def fast(config: RunConfig) -> RunConfig:
+    """Without what takes long inside the model: of the explanations, those of `FAST`, the weights
+    and one probe, without its captured controls."""
+    explanation = config.explanation
+    kept = {
+        "analyses": tuple(name for name in explanation.analyses if name in FAST),
+        "surveys": tuple(name for name in explanation.surveys if name == "weights"),
+        "probes": explanation.probes[:1],
+        "probe_controls": False,
+        "per_analysis": {n: own for n, own in explanation.per_analysis.items() if n in FAST},
+    }
+    return config.model_copy(update={"explanation": explanation.model_copy(update=kept)})
+
+
+def skipped(config: RunConfig, kept: RunConfig) -> tuple[str, ...]:
+    """Explanations that one configuration has and the other does without, by name."""
+    names = []
+    for kind in ("analyses", "surveys", "probes"):
+        has, keeps = (getattr(one.explanation, kind) for one in (config, kept))
+        names += [name for name in has if name not in keeps]
+    if config.explanation.probe_controls and not kept.explanation.probe_controls:
+        names.append("probe controls")
+    return tuple(names)
+
+
 # ---- corruption
 
 
@@ -220,6 +251,7 @@ SWITCHES: Mapping[str, Switch] = {
         unrepaired,
         full,
         localised,
+        fast,
     )
 }
 
