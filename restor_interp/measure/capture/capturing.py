@@ -83,39 +83,42 @@ def capture(
     for what, given in (("pairs of objects", objects), ("labels", labels)):
         if given is not None and len(given) != len(entries):
             raise PromptError(f"{len(entries)} prompts need as many {what}: {len(given)}")
-    with _evaluating(model):
+    # Shapes may have to be seen in a run, so the model is set once for that and for the capture.
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_evaluating(model))
         layouts = site_layouts(model, sites, layers, positions)
-    to_the_end = any(map(is_attention, layouts))
-    rows = make_rows(model.tokenizer, entries, positions, objects, to_the_end=to_the_end)
-    by_id = {fact.fact_id: fact for fact in facts}
-    writer = ActivationWriter(
-        folder,
-        prompts=[
-            captured(
-                entry,
-                row,
-                by_id.get(entry.fact_id),
-                objects[row.number] if objects is not None else (),
-                role=(roles or {}).get(entry.fact_id, ""),
-                label=labels[row.number] if labels is not None else "",
-            )
-            for entry, row in zip(entries, rows, strict=True)
-        ],
-        sites=tuple(layouts),
-        layouts=layouts,
-        positions=positions,
-        num_layers=model.num_layers,
-        num_heads=model.num_heads,
-        width=model.d_model,
-        model_name=model.name,
-        model_digest=model.digest,
-        dtype=dtype,
-    )
-    on_cpu = model.device.type == "cpu"
-    budget = max_tokens_per_batch or (TOKENS_PER_BATCH_ON_CPU if on_cpu else TOKENS_PER_BATCH)
-    done = 0
-    in_state = model.at(state) if state is not None else contextlib.nullcontext()
-    with in_state, _evaluating(model), writer:
+        to_the_end = any(map(is_attention, layouts))
+        rows = make_rows(model.tokenizer, entries, positions, objects, to_the_end=to_the_end)
+        by_id = {fact.fact_id: fact for fact in facts}
+        writer = ActivationWriter(
+            folder,
+            prompts=[
+                captured(
+                    entry,
+                    row,
+                    by_id.get(entry.fact_id),
+                    objects[row.number] if objects is not None else (),
+                    role=(roles or {}).get(entry.fact_id, ""),
+                    label=labels[row.number] if labels is not None else "",
+                )
+                for entry, row in zip(entries, rows, strict=True)
+            ],
+            sites=tuple(layouts),
+            layouts=layouts,
+            positions=positions,
+            num_layers=model.num_layers,
+            num_heads=model.num_heads,
+            width=model.d_model,
+            model_name=model.name,
+            model_digest=model.digest,
+            dtype=dtype,
+        )
+        on_cpu = model.device.type == "cpu"
+        budget = max_tokens_per_batch or (TOKENS_PER_BATCH_ON_CPU if on_cpu else TOKENS_PER_BATCH)
+        done = 0
+        if state is not None:
+            stack.enter_context(model.at(state))
+        stack.enter_context(writer)
         for shared, group in groups(model, rows):
             prefix = Prefix.run(model, group[0].ids[:shared])
             for places in batches_by_length([len(row.ids) - shared for row in group], budget):
@@ -161,7 +164,8 @@ def _evaluating(model: HookedModel) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        model.hf_model.train(training)
+        if training:
+            model.hf_model.train()
 
 
 def _capture_batch(

@@ -29,8 +29,10 @@ def site_layouts(
 ) -> dict[str, SiteLayout]:
     """Site -> the layers that are read and the shape of one token's value.
 
-    Shapes are found by running one token. Raises `ConfigError` for an unknown site, one whose
-    shape differs between layers, and a layer that no site has.
+    Shapes of hooks without a short name are found by running one token.
+
+    Raises `ConfigError` for an unknown site, one whose shape differs between layers, and a layer
+    that no site has.
     """
     if not sites or len(set(sites)) != len(sites):
         raise ConfigError(f"name at least one site, each once; found {list(sites)}")
@@ -98,7 +100,13 @@ def hook_name(site: str, layer: int, model: HookedModel) -> str:
 @torch.no_grad()
 def _shapes(model: HookedModel, picked: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
     """Site -> shape of one token's value; of attention that of its heads."""
-    shapes: dict[str, set[tuple[int, ...]]] = {site: set() for site in picked}
+    shapes: dict[str, set[tuple[int, ...]]] = {
+        site: {(model.num_heads if site == "pattern" else model.d_model,)}
+        for site in picked
+        if site in SHORT_SITES
+    }
+    searched = {site: layers for site, layers in picked.items() if site not in SHORT_SITES}
+    shapes |= {site: set() for site in searched}
 
     def keep(site: str) -> Callable[..., None]:
         def fn(value: Tensor, hook: Any) -> None:
@@ -108,10 +116,11 @@ def _shapes(model: HookedModel, picked: Mapping[str, Sequence[int]]) -> dict[str
 
         return fn
 
-    wanted = [(site, layer) for site, layers in picked.items() for layer in layers]
-    with model.hooks([(hook_name(site, layer, model), keep(site)) for site, layer in wanted]):
-        one = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        model.hf_model.base_model(input_ids=one, use_cache=False)
+    if searched:
+        wanted = [(site, layer) for site, layers in searched.items() for layer in layers]
+        with model.hooks([(hook_name(site, layer, model), keep(site)) for site, layer in wanted]):
+            one = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+            model.hf_model.base_model(input_ids=one, use_cache=False)
     for site, found in shapes.items():
         if len(found) != 1:
             raise ConfigError(
