@@ -7,6 +7,7 @@ one decomposition serves every strength, label and shuffled control.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,7 +19,8 @@ class Spectrum:
 
     mean: Float[np.ndarray, " width"]
     scale: Float[np.ndarray, " width"]
-    basis: Float[np.ndarray, "width rank"]
+    rows: Float[np.ndarray, "row width"]
+    """The standardised rows Z."""
     left: Float[np.ndarray, "row rank"]
     values: Float[np.ndarray, " rank"]
     """Squared singular values of the standardised rows."""
@@ -29,14 +31,27 @@ class Spectrum:
         mean, scale = x.mean(axis=0), x.std(axis=0)
         scale = np.where(scale > 1e-8 * scale.max(), scale, 1.0)
         z = (x - mean) / scale
-        rows, width = z.shape
-        wide = rows <= width
+        wide = len(z) <= z.shape[1]
         values, vectors = np.linalg.eigh(z @ z.T if wide else z.T @ z)
         kept = values > 1e-10 * max(values.max(), 1e-30)
         values, vectors = values[kept], vectors[:, kept]
-        other = (z.T if wide else z) @ vectors / np.sqrt(values)
-        basis, left = (other, vectors) if wide else (vectors, other)
-        return cls(mean=mean, scale=scale, basis=basis, left=left, values=values)
+        left = vectors if wide else z @ vectors / np.sqrt(values)
+        return cls(mean=mean, scale=scale, rows=z, left=left, values=values)
+
+    @cached_property
+    def basis(self) -> Float[np.ndarray, "width rank"]:
+        return self.rows.T @ self.left / np.sqrt(self.values)
+
+    @cached_property
+    def own_coordinates(self) -> Float[np.ndarray, "row rank"]:
+        """Z B of the training rows."""
+        return self.left * np.sqrt(self.values)
+
+    def coordinates(self, z: Float[np.ndarray, "new width"]) -> Float[np.ndarray, "new rank"]:
+        """z B of standardised rows; where these are few, without making B."""
+        if len(self.rows) > self.rows.shape[1]:
+            return z @ self.basis
+        return z @ self.rows.T @ self.left / np.sqrt(self.values)
 
     def penalty(self, strength: float) -> float:
         """The ridge penalty of a strength."""

@@ -185,7 +185,9 @@ def test_probes_on_the_same_folds_share_their_decompositions(monkeypatch):
     for kind in ("mean_difference", "lda"):
         fit_direction(split, labels, kind=kind)
     fit_probe(split, labels, transfer={"same": split.x})
-    fit_probe(split, [f"label {number % 5}" for number in range(80)])
+    probe = fit_probe(split, [f"label {number % 5}" for number in range(80)])
+    assert len(made) == 4
+    assert probe.weights.shape == (20, 5)
     assert len(made) == 4 + 1
 
 

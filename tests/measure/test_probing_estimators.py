@@ -107,7 +107,7 @@ def test_settings_are_chosen_on_training_entities_left_out(planted, split):
     probe = fit_probe(
         x, labels, entities=ENTITIES, estimator=LogisticRegression(), settings=grid, permutations=0
     )
-    chosen = probe.reader.estimator.C
+    chosen = probe.whole.reader.estimator.C
     assert chosen in grid["C"]
     same = fit_probe(
         x, labels, entities=ENTITIES, estimator=LogisticRegression(C=chosen), permutations=0

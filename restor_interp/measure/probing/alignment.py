@@ -18,7 +18,7 @@ from sklearn.model_selection import GroupKFold
 from restor_interp.errors import DataError
 from restor_interp.measure.probing.folds import as_matrix
 
-STRENGTHS = (0.03, 0.3, 3.0, np.inf)
+STRENGTHS = (0.1, 1.0, np.inf)
 """Strengths that are tried, in units of the mean squared norm of a standardised anchor row."""
 
 LEAST_ANCHORS = 3

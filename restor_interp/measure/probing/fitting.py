@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from restor_interp.errors import ConfigError, DataError, unknown_name
 from restor_interp.measure.probing.estimators import Estimated, as_estimator
-from restor_interp.measure.probing.folds import Folds, Rows, as_matrix
+from restor_interp.measure.probing.folds import Folds, as_matrix
 from restor_interp.measure.probing.labels import Labels
 from restor_interp.measure.probing.learners import (
     LOGISTIC_RIDGES,
@@ -20,7 +20,7 @@ from restor_interp.measure.probing.learners import (
     MeanDifference,
     Ridge,
 )
-from restor_interp.measure.probing.scores import Probe, Score
+from restor_interp.measure.probing.scores import Probe, Score, Whole
 
 
 def fit_probe(
@@ -185,7 +185,7 @@ def _held_out(
     for fold in folds:
         train, test = fold.train, fold.test
         setting = learner.choose(fold, labels.index[train])
-        rows = {name: Rows(fold=fold, x=other[test]) for name, other in others.items()}
+        rows = {name: fold.rows(other[test]) for name, other in others.items()}
         for place, index in enumerate(asked):
             fitted = learner.fit(fold, index[train], setting)
             own[place, test] = fitted.scores(fold.own)
@@ -198,14 +198,19 @@ def _held_out(
             Score.of(one, index, labels.allowed) for one, index in zip(scores, asked, strict=True)
         )
 
-    whole = folds.whole
-    setting = learner.choose(whole, labels.index)
+    def whole() -> Whole:
+        fold = folds.whole
+        setting = learner.choose(fold, labels.index)
+        return Whole(
+            reader=learner.fit(fold, labels.index, setting).kept(fold),
+            setting=setting if isinstance(setting, float) else None,
+        )
+
     real, *shuffled = score(own)
     other_scores = {name: score(scores) for name, scores in read.items()}
     return Probe(
         labels=labels.names,
-        reader=learner.fit(whole, labels.index, setting).kept(whole),
-        setting=setting if isinstance(setting, float) else None,
+        fit_whole=whole,
         score=real,
         chance=labels.chance,
         prior=Score.of(prior, labels.index, labels.allowed),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -30,35 +30,38 @@ class Fold:
     def spectrum(self) -> Spectrum:
         return Spectrum.of(self.x[self.train])
 
+    def rows(self, x: Float[np.ndarray, "row width"]) -> "Rows":
+        """Any rows, as this fold sees them."""
+        return Rows(spectrum=self.spectrum, x=x)
+
     @cached_property
     def own(self) -> "Rows":
         """The test rows."""
-        return Rows(fold=self, x=self.x[self.test])
+        return self.rows(self.x[self.test])
 
     @cached_property
     def learnt(self) -> "Rows":
         """The training rows."""
-        return Rows(fold=self, x=self.x[self.train])
+        return self.rows(self.x[self.train])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Rows of activations as a fold sees them, each form made once."""
 
-    fold: Fold
+    spectrum: Spectrum
     x: Float[np.ndarray, "row width"]
 
     @cached_property
     def standardised(self) -> Float[np.ndarray, "row width"]:
         """By mean and deviation of the fold's training rows."""
-        spectrum = self.fold.spectrum
-        return (self.x - spectrum.mean) / spectrum.scale
+        return (self.x - self.spectrum.mean) / self.spectrum.scale
 
     @cached_property
     def coordinates(self) -> Float[np.ndarray, "row rank"]:
         """In the space that the standardised training rows span: what a linear probe with a
         quadratic penalty sees, in as few numbers as there are training rows."""
-        return self.standardised @ self.fold.spectrum.basis
+        return self.spectrum.coordinates(self.standardised)
 
 
 class Folds:
@@ -108,10 +111,9 @@ class Folds:
             )
         if people < LEAST_ENTITIES:
             raise DataError(f"{people} entities are too few: {LEAST_ENTITIES} are the least")
-        splits = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
         self._folds = tuple(
             Fold(x=self.x, groups=self.groups, train=train, test=test)
-            for train, test in splits.split(self.x, groups=parted)
+            for train, test in split_groups(tuple(parted.tolist()), folds, seed)
         )
 
     def __iter__(self) -> Iterator[Fold]:
@@ -126,6 +128,15 @@ class Folds:
         """All rows to train on, none to test."""
         every = np.arange(len(self.x))
         return Fold(x=self.x, groups=self.groups, train=every, test=every[:0])
+
+
+@lru_cache(maxsize=64)
+def split_groups(
+    groups: tuple[int, ...], folds: int, seed: int
+) -> tuple[tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]], ...]:
+    """Training and test rows of each fold: the same for every state that has the same rows."""
+    splits = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    return tuple(splits.split(np.empty((len(groups), 1)), groups=np.array(groups)))
 
 
 def as_matrix(

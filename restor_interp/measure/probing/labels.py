@@ -65,8 +65,11 @@ class Labels:
 
     @cached_property
     def similarity(self) -> Float[np.ndarray, "label label"]:
-        """Inner products of the targets."""
-        return self.targets @ self.targets.T
+        """Inner products of the targets; zero in the rows of labels that no row has."""
+        found = np.zeros((len(self.names), len(self.names)))
+        present = np.unique(self.index)
+        found[present] = self.targets[present] @ self.targets.T
+        return found
 
     def shuffles(self, times: int, rng: np.random.Generator) -> list[Int[np.ndarray, " row"]]:
         """Labels exchanged between units of one stratum."""

@@ -17,12 +17,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import GroupKFold
 
 from restor_interp.errors import DataError
-from restor_interp.measure.probing.folds import Fold, Rows
+from restor_interp.measure.probing.folds import Fold, Rows, split_groups
 from restor_interp.measure.probing.labels import Labels
 from restor_interp.measure.probing.scores import Linear, Reader
 
@@ -181,24 +180,20 @@ class Logistic:
 
     def choose(self, fold: Fold, index: Int[np.ndarray, " train"]) -> float:
         """The strength with the least log loss on entities left out."""
-        groups = fold.groups[fold.train]
-        splits = GroupKFold(
-            n_splits=min(self.folds, len(np.unique(groups))), shuffle=True, random_state=self.seed
-        )
-        x, loss = fold.learnt.coordinates, np.zeros(len(self.ridges))
-        for train, test in splits.split(x, groups=groups):
+        groups = tuple(fold.groups[fold.train].tolist())
+        x, loss = fold.spectrum.own_coordinates, np.zeros(len(self.ridges))
+        for train, test in split_groups(groups, min(self.folds, len(set(groups))), self.seed):
             if len(np.unique(index[train])) < 2:
                 continue
+            signs = 2 * index[test] - 1
             for number, strength in enumerate(self.ridges):
-                probabilities = _logistic(fold, x[train], index[train], strength).predict_proba(
-                    x[test]
-                )
-                loss[number] += log_loss(index[test], probabilities, labels=[0, 1], normalize=False)
+                fitted = _logistic(fold, x[train], index[train], strength)
+                loss[number] += np.logaddexp(0, -signs * fitted.decision_function(x[test])).sum()
         return self.ridges[int(np.argmin(loss))]
 
     def fit(self, fold: Fold, index: Int[np.ndarray, " train"], setting: float) -> InCoordinates:
         _means(fold, index)  # tells that a class is missing
-        fitted = _logistic(fold, fold.learnt.coordinates, index, setting)
+        fitted = _logistic(fold, fold.spectrum.own_coordinates, index, setting)
         return InCoordinates.of_two(fitted.coef_[0], float(np.ravel(fitted.intercept_)[0]))
 
 
@@ -209,7 +204,9 @@ def _logistic(
     strength: float,
 ) -> LogisticRegression:
     penalty = max(fold.spectrum.penalty(strength), 1e-12)
-    return LogisticRegression(C=1 / penalty, max_iter=1000, tol=1e-3).fit(x, index)
+    # Fitted hundreds of times on checked arrays: checking them again takes as long as the fit.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return LogisticRegression(C=1 / penalty, max_iter=1000, tol=1e-3).fit(x, index)
 
 
 def _means(
@@ -222,5 +219,6 @@ def _means(
             f"a fold's training rows ({len(index)}, about {people} entities) have one label alone; "
             "give both labels to more entities, or fewer folds"
         )
-    x = fold.learnt.coordinates
-    return x[index == 0].mean(axis=0), x[index == 1].mean(axis=0)
+    sides = np.stack([index == 0, index == 1]) / counts[:, None]
+    first, second = sides @ fold.spectrum.own_coordinates
+    return first, second

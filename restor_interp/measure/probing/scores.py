@@ -1,7 +1,7 @@
 """What a probe gives back: how well held-out rows are read, and the same for its controls."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -69,16 +69,21 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A fit on all rows, and the strength that was chosen for it, if it has one."""
+
+    reader: Reader
+    setting: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Probe:
     """A read-out, its scores on entities it was not fitted on, and its controls."""
 
     labels: tuple[str, ...]
     """Every label that it can name."""
-    reader: Reader
-    """Fitted on all rows."""
-    setting: float | None
-    """Strength of the regularisation chosen on all rows, in units of `RIDGES`; none where the
-    kind has none (difference of means) or an estimator keeps its own settings."""
+    fit_whole: Callable[[], "Whole"] = field(repr=False)
+    """Makes the fit on all rows, which the scores do not need."""
     score: Score
     """Every row read by the fit that has not seen its entity."""
     chance: float
@@ -93,9 +98,20 @@ class Probe:
     transfer_shuffled: Mapping[str, tuple[Score, ...]]
     """The fits on shuffled labels reading them."""
 
+    @cached_property
+    def whole(self) -> "Whole":
+        """The fit on all rows."""
+        return self.fit_whole()
+
+    @property
+    def setting(self) -> float | None:
+        """Strength of the regularisation chosen on all rows, in units of `RIDGES`; none where the
+        kind has none (difference of means) or an estimator keeps its own settings."""
+        return self.whole.setting
+
     def predict(self, activations: Float[np.ndarray, "row width"]) -> list[str]:
         """The best label of each row, among all labels, by the fit on all rows."""
-        scores = self.reader.scores(np.asarray(activations, dtype=np.float64))
+        scores = self.whole.reader.scores(np.asarray(activations, dtype=np.float64))
         return [self.labels[index] for index in scores.argmax(axis=1)]
 
     @property
@@ -122,9 +138,9 @@ class Probe:
         return permutation_p(self.score, self.shuffled)
 
     def _linear(self) -> Linear:
-        if not isinstance(self.reader, Linear):
+        if not isinstance(self.whole.reader, Linear):
             raise ConfigError("only a linear probe has weights; this one is an estimator's")
-        return self.reader
+        return self.whole.reader
 
 
 def permutation_p(score: Score, shuffled: Sequence[Score]) -> float:

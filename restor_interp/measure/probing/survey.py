@@ -176,15 +176,18 @@ class _Place:
     random: Folds | str
     n: int
 
-    def others(self, states: Sequence[str]) -> dict[str, Float[np.ndarray, "row width"]]:
-        """What a probe also reads of these states: themselves, and with wrong entities."""
-        read = {f"own {state}": self.found[state] for state in states}
-        others = {name: folds.x for name, folds in read.items() if isinstance(folds, Folds)}
-        for state in states:
-            wrong = self.wrong[state]
-            if not isinstance(wrong, str):
-                others[f"wrong {state}"] = wrong
-        return others
+    def states_to_read(self) -> dict[str, Float[np.ndarray, "row width"]]:
+        """Every state's activations, under the name `own …`."""
+        return {
+            f"own {state}": folds.x
+            for state, folds in self.found.items()
+            if isinstance(folds, Folds)
+        }
+
+    def wrong_to_read(self, states: Sequence[str]) -> dict[str, Float[np.ndarray, "row width"]]:
+        """The same questions about other entities, under the name `wrong …`."""
+        read = {f"wrong {state}": self.wrong[state] for state in states}
+        return {name: x for name, x in read.items() if not isinstance(x, str)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,14 +251,16 @@ def _rows_at(
 ) -> list[dict[str, Any]]:
     """Rows of one metric at one place: every state, read by the base state's probe and its own."""
     base = survey.base
-    of_base = fit_or_reason(fit, place.found[base], place.others(list(place.found)))
+    of_base = fit_or_reason(
+        fit, place.found[base], place.states_to_read() | place.wrong_to_read(list(place.found))
+    )
     table = []
     for state, folds in place.found.items():
         read = {base: folds if isinstance(folds, str) else of_base}
         if each and state == base:
             read[EACH] = of_base
         elif each:
-            read[EACH] = fit_or_reason(fit, folds, place.others([state]))
+            read[EACH] = fit_or_reason(fit, folds, place.wrong_to_read([state]))
         for fitted_on, probe in read.items():
             about = {**fixed, "state": state, "fitted_on": fitted_on, "n": place.n}
             if isinstance(probe, str):
