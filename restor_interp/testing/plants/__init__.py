@@ -3,8 +3,7 @@
     watched = watch(model, facts)
     plants = make_plants(model, facts, kind="late_override", seed=0, number=20, watched=watched)
     for plant in plants:
-        model.add_delta(plant.delta)
-        with model.at(plant.state):
+        with model.at(plant.name):
             ...                         # the facts of `plant.facts` are lost in this way
 
 Each plant is a delta, so that everything that measures states sees it. What it does is tested on

@@ -56,7 +56,7 @@ def make_plants(
 
     Args:
         model: one that knows the facts and whose layers are as `mechanisms` says; it comes back in
-            the state that it was in, and knows the deltas of the plants afterwards.
+            the state that it was in, and knows each plant's delta and a state of its name.
         kind: one of `KINDS`.
         seed: of whose facts, which layers, how strongly.
         number: wanted; fewer come back where `TRIES` times as many drafts did not behave
@@ -103,6 +103,7 @@ def make_plants(
             about=draft.about,
         )
         if plant.behaves:
+            model.add_state(plant.name, plant.state)
             plants.append(plant)
     return plants
 

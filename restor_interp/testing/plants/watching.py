@@ -28,7 +28,7 @@ MADE_ON = (0, 1)
 """Contexts that plants are made on."""
 TESTED_ON = 2
 """The context that they are tested in."""
-SHOTS = 5
+SHOTS = 3
 BATCH = 32
 READS = 0.25
 """Nats that an answer must fall by, on average, for a layer to be one that reads the subject."""

@@ -1,0 +1,555 @@
+"""Do the rules for mechanisms name what was planted? On the calibration model, beside decoys.
+
+    python benchmarks/mechanisms.py                # 20 plants of each kind, about half an hour
+    python benchmarks/mechanisms.py --quick        # one of each, few people: does it work?
+    python benchmarks/mechanisms.py --seed 2 --csv cells.csv
+
+Half of the people (the even ones) fix what verdicts depend on: the layers that are read, and the
+bands of what is intact and what is lost, from controls in the clean model. Nothing else is fitted,
+thresholds are the library's. On the other half, damage of a known kind is planted
+(`restor_interp.testing.plants`), measured with the library's instruments, joined by its own
+`explain.readings`, and classified. Printed are:
+
+* the confusion matrix: rows are what was planted, columns what is said;
+* balanced accuracy over the planted mechanisms, and how often nothing is said (`undetermined`);
+* false claims: a mechanism of damage said of a decoy (an inert change, a mixture of two causes, a
+  change spread over all matrices), or of facts that a plant spares (its sham);
+* the shares that verdicts rest on, per kind, to see why.
+
+`output_scaling` has no class of its own: what is lost after the fact arrived reads as
+`late_override`, and counts as `output_scaling` where the flag says that untouched facts fell as
+much. Refuters are asked only where their class is suspected: others do not enter a verdict.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import restor_interp as ri
+from restor_interp.data.bios import bios_facts
+from restor_interp.errors import RestorError
+from restor_interp.explain.mechanism import Verdict, classify
+from restor_interp.explain.readings import Read, look_inside, read
+from restor_interp.explain.retention import retained
+from restor_interp.explain.thresholds import DEFAULT
+from restor_interp.facts import Fact
+from restor_interp.measure.margins import Margin, measure_margins
+from restor_interp.measure.metrics import LEAST_EFFECT
+from restor_interp.measure.retention import measure_retention
+from restor_interp.models.tokens import tokenize
+from restor_interp.prompts import Prompt, substitutes, with_substitute
+from restor_interp.testing.plants import (
+    DECOYS,
+    MECHANISMS,
+    TRAINED,
+    Plant,
+    Watched,
+    make_plants,
+    watch,
+)
+from restor_interp.testing.plants.watching import MADE_ON, TESTED_ON
+
+Rows = list[dict[str, Any]]
+
+DAMAGE = (*MECHANISMS,)
+"""What a claim of damage may be."""
+CANDIDATES = 20
+FLOOR = -float(np.log(CANDIDATES))
+"""Nats of the true object where nothing tells the candidates apart."""
+SUBSTITUTES = 5
+UNTOUCHED = 2
+"""Facts of the same relation about people of the other half, asked in every state."""
+CONTROLS = 3
+"""Draws of random modules per swap of weights."""
+TRAINED_PLANTS = 4
+"""Of a part of the network; each has several facts."""
+DECOY_PLANTS = 12
+SHAM_EVERY = 3
+"""Every so manieth plant is also asked for a fact that it spares."""
+FACTS_OF = {"trained": 4, "planted": 1}
+"""Facts looked at per plant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A fact in words that instruments take."""
+
+    fact: Fact
+    foil: str | None
+    """What is said instead, where that was chosen."""
+    prompt: Prompt
+    other_contexts: tuple[Prompt, ...]
+    candidates: tuple[str, ...]
+    others: tuple[str, ...]
+    """Whom else the question can be about."""
+
+
+class Bench:
+    """The model, its facts, and how each is measured."""
+
+    def __init__(self, watched: Watched, fixing: Sequence[str], *, one_token: bool) -> None:
+        self.one_token = one_token
+        """Whether clean states of the subject are put in token by token, never together."""
+        self.fixing = frozenset(fixing)
+        """People whose facts fix layers and bands, and who are untouched by plants of others."""
+        self.watched, self.model, self.facts = watched, watched.model, watched.facts
+        self._cases: dict[tuple[str, str | None], Case] = {}
+        self._margins: dict[tuple[str, str | None, str], Margin] = {}
+
+    def case(self, fact: Fact, foil: str | None = None) -> Case:
+        """`foil` is among the candidates: what is said instead must be one of them, or a fact
+        that nobody hears any more keeps its share of the rest."""
+        key = fact.fact_id, foil
+        if key not in self._cases:
+            true = set(self.facts.accepted(fact))
+            sharing = {
+                other.entity
+                for other in self.facts
+                if other.relation == fact.relation and true & set(self.facts.accepted(other))
+            }
+            others = substitutes(
+                self.facts,
+                fact.entity,
+                number=SUBSTITUTES,
+                length=lambda name: len(
+                    self.model.tokenizer(f" {name}", add_special_tokens=False)["input_ids"]
+                ),
+                exclude=frozenset(sharing),
+                seed=0,
+            )
+            pool = [name for name in self.facts.pools[fact.object_type] if name not in true]
+            chosen = random.Random(fact.fact_id).sample(pool, len(pool))
+            if foil is not None:
+                chosen = [foil, *(name for name in chosen if name != foil)]
+            [prompt] = self.watched.prompts([fact], TESTED_ON)
+            self._cases[key] = Case(
+                fact=fact,
+                foil=foil,
+                prompt=prompt,
+                other_contexts=tuple(self.watched.prompts([fact], c)[0] for c in MADE_ON),
+                candidates=(fact.true_objects[0], *chosen[: CANDIDATES - 1]),
+                others=others,
+            )
+        return self._cases[key]
+
+    def margin(self, case: Case, state: str, scale: str) -> float:
+        """m in a state, nats."""
+        key = (case.fact.fact_id, case.foil, state)
+        if key not in self._margins:
+            asked = [with_substitute(case.prompt, name) for name in case.others]
+            with self.model.at(state):
+                [found] = measure_margins(self.model, [case.prompt], [asked], [case.candidates])
+            self._margins[key] = found
+        found = self._margins[key]
+        own, others = found.own_logprob, np.array(found.substitute_logprobs)
+        if scale == "floored":
+            own, others = max(own, FLOOR), np.maximum(others, FLOOR)
+        return own - float(np.mean(others))
+
+    def r_out(self, case: Case, state: str, scale: str) -> float:
+        clean = self.margin(case, "clean", scale)
+        if clean < DEFAULT.least_clean_margin:
+            return float("nan")
+        return self.margin(case, state, scale) / clean
+
+    def untouched(self, fact: Fact) -> list[Fact]:
+        """Facts of the same relation about people of the other half, no namesakes."""
+        words = set(fact.entity.split())
+        found = [
+            other
+            for other in self.watched.asked
+            if other.relation == fact.relation
+            and other.entity in self.fixing
+            and not words & set(other.entity.split())
+        ]
+        return found[:UNTOUCHED]
+
+    def controls(self, facts: Sequence[Fact]) -> Rows:
+        """Retention of the clean model's own donors, at all layers."""
+        return [
+            row
+            for fact in facts
+            for row in self.retention(self.case(fact), "clean", None, controls=True)
+        ]
+
+    def retention(
+        self, case: Case, state: str, layers: Sequence[int] | None, *, controls: bool = False
+    ) -> Rows:
+        host, *wrong = case.others
+        found = measure_retention(
+            self.model,
+            case.prompt,
+            case.candidates,
+            states=[state],
+            substitute=host,
+            other_contexts=case.other_contexts if controls else (),
+            wrong_entities=wrong[:2] if controls else (),
+            layers=layers,
+        )
+        return found.rows(fact_id=case.fact.fact_id)
+
+    # ---- refuters, in the tables that the verdict reads
+
+    def refuters(self, suspected: str, case: Case, foil: str, state: str) -> dict[str, Rows]:
+        measure = {
+            "late_override": self._grafts,
+            "not_routed": self._attention,
+            "lost_at_subject": self._subject,
+        }.get(suspected)
+        return {} if measure is None else measure(case, foil, state)
+
+    def _grafts(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
+        true = case.fact.true_objects[0]
+        found = ri.graft(
+            self.model, [case.prompt], [true], [foil], host=state, by="layer", controls=CONTROLS
+        )
+        return {"grafts": found.rows(fact_id=case.fact.fact_id)}
+
+    def _attention(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
+        return {"patches": self._patched(case, foil, state, kind="attn", positions=["last"])}
+
+    def _subject(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
+        if self.one_token:
+            start, end = subject_span(self.model, case.prompt)
+            rows = self._patched(case, foil, state, kind="resid", positions=range(start, end))
+            return {"patches": rows}
+        null = with_substitute(case.prompt, case.others[0])
+        true = case.fact.true_objects[0]
+        objects = [self.watched.first_token(name) for name in (true, foil)]
+        host, own = whole_subject(self.model, case.prompt, case.prompt, objects, state)
+        _, other = whole_subject(self.model, case.prompt, null, objects, state)
+        with self.model.at("clean"), torch.no_grad():
+            logits = self.model.run_with_hooks(case.prompt)[0, -1]
+        gap = float(logits[objects[0]] - logits[objects[1]]) - host
+        fixed = {
+            "fact_id": case.fact.fact_id,
+            "donor": "clean",
+            "host": state,
+            "kind": "resid",
+            "position": subject_span(self.model, case.prompt)[0],
+            "in_subject": True,
+        }
+        return {
+            "patches": [
+                fixed | {"null": null, "layer": layer, "effect": (value - host) / gap}
+                for null, values in (("none", own), ("wrong_entity", other))
+                for layer, value in enumerate(values)
+                if gap >= LEAST_EFFECT
+            ]
+        }
+
+    def _patched(self, case: Case, foil: str, state: str, **settings: Any) -> Rows:
+        true, name = case.fact.true_objects[0], case.fact.fact_id
+        settings |= {"host": state}
+        grid = ri.patch_states(self.model, case.prompt, true, foil, **settings)
+        null = ri.patch_states(
+            self.model,
+            case.prompt,
+            true,
+            foil,
+            donor_prompt=with_substitute(case.prompt, case.others[0]),
+            **settings,
+        )
+        return grid.rows(fact_id=name) + null.rows(fact_id=name, null_of=grid)
+
+
+def subject_span(model: ri.HookedModel, prompt: Prompt) -> tuple[int, int]:
+    span = tokenize(model.tokenizer, [prompt]).subject[0]
+    assert span is not None
+    return span
+
+
+@torch.no_grad()
+def whole_subject(
+    model: ri.HookedModel, prompt: Prompt, donor: Prompt, objects: Sequence[int], state: str
+) -> tuple[float, list[float]]:
+    """Logit of the first object's token less that of the second: of a state, and of the state with
+    the clean model's values at all tokens of the subject at once, after each layer."""
+    start, end = subject_span(model, prompt)
+    names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.num_layers)]
+    with model.at("clean"):
+        _, cache = model.run_with_cache(donor, names_filter=names)
+
+    def put_in(value: Any, hook: Any) -> Any:
+        value = value.clone()
+        value[:, start:end] = cache[hook.name][:, start:end]
+        return value
+
+    def lead(hooks: Sequence[tuple[str, Any]]) -> float:
+        logits = model.run_with_hooks(prompt, fwd_hooks=hooks)[0, -1]
+        return float(logits[objects[0]] - logits[objects[1]])
+
+    with model.at(state):
+        return lead([]), [lead([(name, put_in)]) for name in names]
+
+
+# ---- one cell: a fact in a planted state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    kind: str
+    planted: str
+    plant: Plant
+    case: Case
+
+
+def cells_of(bench: Bench, plants: Sequence[Plant], rng: random.Random) -> Iterator[Cell]:
+    for number, plant in enumerate(plants):
+        most = FACTS_OF["trained" if plant.kind in TRAINED else "planted"]
+        for fact in plant.facts[:most]:
+            yield Cell(kind=plant.kind, planted=plant.mechanism, plant=plant, case=bench.case(fact))
+        is_sham = plant.kind in MECHANISMS and plant.kind != "output_scaling"
+        if is_sham and number % SHAM_EVERY == 0:
+            spared = rng.choice(plant.spared)
+            yield Cell(kind="sham", planted="intact", plant=plant, case=bench.case(spared))
+
+
+def floored(rows: Rows) -> Rows:
+    """Rows of `retention` with T of less than ignorance taken for ignorance."""
+    found = []
+    for row in rows:
+        host, clean = max(row["host_logp"], FLOOR), max(row["clean_logp"], FLOOR)
+        logp = None if row["logp"] is None else max(row["logp"], FLOOR)
+        measured = logp is not None and clean - host >= LEAST_EFFECT
+        share = (logp - host) / (clean - host) if measured else None
+        found.append(row | {"host_logp": host, "clean_logp": clean, "logp": logp, "share": share})
+    return found
+
+
+SCALES: dict[str, Callable[[Rows], Rows]] = {"as designed": lambda rows: rows, "floored": floored}
+"""How T = log p_C(true) enters shares: as it is, or never below log 1/n of n candidates. A host
+that knows its own person well says the true object with far less than 1/n, so that a donor that
+knows nothing at all raises T, and looks as if it held a part of the fact."""
+
+
+def judge(
+    bench: Bench, cell: Cell, controls: Rows, layers: Sequence[int]
+) -> Iterator[tuple[str, Verdict, Read]]:
+    """The verdict on a cell, on each scale, out of the library's tables."""
+    case, state = cell.case, cell.plant.name
+    own = bench.retention(case, state, layers)
+    refuted: dict[str, dict[str, Rows]] = {}
+    for scale, scaled in SCALES.items():
+        rows = scaled(controls + own)
+        verdict, found = look(bench, case, state, scale, rows, {})
+        suspected = verdict.suspected
+        if suspected not in ("undetermined", "restored", "never_lost"):
+            if suspected not in refuted:
+                foil = case.candidates[1]
+                refuted[suspected] = bench.refuters(suspected, case, foil, state)
+            verdict, found = look(bench, case, state, scale, rows, refuted[suspected])
+        yield scale, verdict, found
+
+
+def look(
+    bench: Bench, case: Case, state: str, scale: str, rows: Rows, tables: Mapping[str, Rows]
+) -> tuple[Verdict, Read]:
+    """What these tables say. Layers and bands come from controls alone, which are among `rows`."""
+    fact_id = case.fact.fact_id
+    roles = {row["fact_id"]: "untouched" for row in rows} | {fact_id: "direct"}
+    held = retained(pd.DataFrame(rows), roles)
+    asked = {fact_id: case}
+    if "grafts" in tables:  # late_override is the one class that the damage of others splits
+        asked |= {f.fact_id: bench.case(f) for f in bench.untouched(case.fact)}
+    facts = pd.DataFrame(
+        [
+            {
+                "fact_id": name,
+                "relation": one.fact.relation,
+                "role": "direct" if one is case else "untouched",
+                "true_objects": one.fact.true_objects,
+            }
+            for name, one in asked.items()
+        ]
+    )
+    r_out = {(name, state): bench.r_out(one, state, scale) for name, one in asked.items()}
+    frames = {name: pd.DataFrame(found) for name, found in tables.items()}
+    mid = None if held.mid is None else held.mid.layer
+    found = read(r_out, held, facts, look_inside(facts, frames, mid))[fact_id, state]
+    return classify(found.readings, held.bands), found
+
+
+def said(verdict: Verdict) -> str:
+    """The class that a verdict counts as."""
+    if verdict.mechanism in ("restored", "never_lost"):
+        return "intact"
+    if verdict.mechanism == "late_override" and "general_damage" in verdict.flags:
+        return "output_scaling"
+    return verdict.mechanism
+
+
+# ---- scores
+
+
+def confusion(rows: pd.DataFrame) -> pd.DataFrame:
+    order = [*MECHANISMS, *TRAINED, *DECOYS, "sham"]
+    columns = [*MECHANISMS, "intact", "undetermined"]
+    found = pd.crosstab(rows["kind"], rows["said"])
+    found = found.reindex(index=[k for k in order if k in found.index], columns=columns)
+    return found.fillna(0).astype(int)
+
+
+def spread(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tenth, middle and ninetieth per cent of each share, per kind."""
+    found = {}
+    for kind in rows["kind"].unique():
+        own = rows.loc[rows["kind"].eq(kind)]
+        for name in ("r_subject", "r_mid", "r_out"):
+            values = own[name].to_numpy(float)
+            values = values[np.isfinite(values)]
+            low, middle, high = np.percentile(values, [10, 50, 90]) if len(values) else [np.nan] * 3
+            found.setdefault(kind, {})[name] = f"{low:6.2f} {middle:6.2f} {high:6.2f}"
+    return pd.DataFrame(found).T
+
+
+def scores(rows: pd.DataFrame) -> dict[str, float]:
+    """Balanced accuracy, abstention and false claims, as shares; NaN where there is nothing."""
+    planted = rows.loc[rows["kind"].isin(MECHANISMS)]
+    trained = rows.loc[rows["kind"].isin(TRAINED)]
+    decoys, shams = rows.loc[rows["kind"].isin(DECOYS)], rows.loc[rows["kind"].eq("sham")]
+
+    def balanced(some: pd.DataFrame, merged: dict[str, str] | None = None) -> float:
+        names = merged or {}
+        truth, answer = (
+            np.array([names.get(name, name) for name in some[column]], dtype=str)
+            for column in ("planted", "said")
+        )
+        shares = [np.mean(answer[truth == name] == name) for name in np.unique(truth)]
+        return float(np.mean(shares)) if shares else float("nan")
+
+    def claimed(some: pd.DataFrame) -> float:
+        return share(some, DAMAGE)
+
+    def share(some: pd.DataFrame, names: Sequence[str]) -> float:
+        return float(np.mean([name in names for name in some["said"]])) if len(some) else np.nan
+
+    return {
+        "balanced accuracy, planted": balanced(planted),
+        "  with late_override and output_scaling as one class": balanced(
+            planted, {"output_scaling": "late_override"}
+        ),
+        "balanced accuracy, trained": balanced(trained),
+        "abstention, planted": share(planted, ["undetermined"]),
+        "abstention, trained": share(trained, ["undetermined"]),
+        "false claims, decoys": claimed(decoys),
+        **{f"  {kind}": claimed(decoys.loc[decoys["kind"].eq(kind)]) for kind in DECOYS},
+        "false claims, shams": claimed(shams),
+        "false claims, decoys and shams": claimed(pd.concat([decoys, shams])),
+    }
+
+
+# ---- the command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1, help="of the plants that are scored")
+    parser.add_argument("--number", type=int, default=20, help="plants of each kind")
+    parser.add_argument("--controls", type=int, default=32, help="facts that fix layers and bands")
+    parser.add_argument("--kinds", default=",".join((*MECHANISMS, *DECOYS, *TRAINED)))
+    parser.add_argument("--even", action="store_true", help="plant in the half that fixes bands")
+    parser.add_argument(
+        "--one-token", action="store_true", help="the subject's refuter token by token, as in a run"
+    )
+    parser.add_argument("--quick", action="store_true", help="1 plant of each kind, 24 people")
+    parser.add_argument("--csv", help="write one row per cell")
+    asked = parser.parse_args()
+    started = time.perf_counter()
+    clock: Callable[[], str] = lambda: f"[{time.perf_counter() - started:.0f} s]"  # noqa: E731
+    model, facts = ri.load_model("bios"), bios_facts()
+    people = sorted({fact.entity for fact in facts})
+    if asked.quick:
+        people = people[:24]
+        facts = facts.only(entities=people)
+    fixing, scored = people[0::2], people[0::2] if asked.even else people[1::2]
+    watched = watch(model, facts)
+    bench = Bench(watched, fixing, one_token=asked.one_token)
+    print(f"{clock()} last token reads the subject in layers {list(watched.reading)}", flush=True)
+    known = [fact for fact in facts if fact.entity in fixing]
+    chosen = random.Random(0).sample(known, 12 if asked.quick else asked.controls)
+    controls = bench.controls(chosen)
+    layers = {model.num_layers - 1}
+    for scale, scaled in SCALES.items():
+        roles = {row["fact_id"]: "untouched" for row in controls}
+        held = retained(pd.DataFrame(scaled(controls)), roles)
+        for name in ("subject", "mid", "out"):
+            band = getattr(held, name)
+            layers |= set() if band is None else {band.layer}
+            print(f"{clock()} {scale}, {name}: {band or held.reason}", flush=True)
+    print(f"thresholds {DEFAULT.version}", flush=True)
+    number, rng = 1 if asked.quick else asked.number, random.Random(asked.seed)
+    rows = []
+    for kind in asked.kinds.split(","):
+        most = TRAINED_PLANTS if kind in TRAINED else DECOY_PLANTS if kind in DECOYS else number
+        wanted = min(number, most)
+        plants = make_plants(
+            model, facts, kind=kind, seed=asked.seed, number=wanted, people=scored, watched=watched
+        )
+        print(f"{clock()} {kind}: {len(plants)} of {wanted} plants behave", flush=True)
+        for cell in cells_of(bench, plants, rng):
+            try:
+                for scale, verdict, found in judge(bench, cell, controls, sorted(layers)):
+                    rows.append({"scale": scale, **row_of(cell, verdict, found)})
+            except RestorError as error:
+                print(f"  not measured: {cell.case.fact.fact_id}: {error}")
+        if asked.csv and rows:
+            pd.DataFrame(rows).to_csv(asked.csv, index=False)
+    tell(pd.DataFrame(rows))
+    print(f"{clock()}")
+
+
+def tell(rows: pd.DataFrame) -> None:
+    """Print everything that was found, scale by scale."""
+    print(f"\n{len(rows) // len(SCALES)} cells, {rows['plant'].nunique()} plants")
+    for scale in SCALES:
+        table = rows.loc[rows["scale"].eq(scale)]
+        print(f"\n==== {scale}\n\n{confusion(table).to_string()}\n")
+        print(f"10, 50 and 90% of the shares\n{spread(table).to_string()}\n")
+        for name, value in scores(table).items():
+            print(f"{name:56} {'-' if np.isnan(value) else f'{100 * value:.0f}%'}")
+        wrong = table.loc[table["said"].ne(table["planted"])]
+        why = ["kind", "said", "sites", "refuter"]
+        print("\nother than what was planted, by what is said at subject, mid and out")
+        print(wrong.groupby(why, dropna=False).size().to_string())
+
+
+def row_of(cell: Cell, verdict: Verdict, found: Read) -> dict[str, Any]:
+    own = found.readings
+    return {
+        "kind": cell.kind,
+        "planted": cell.planted,
+        "plant": cell.plant.name,
+        "fact_id": cell.case.fact.fact_id,
+        "about": cell.plant.about,
+        "said": said(verdict),
+        "mechanism": verdict.mechanism,
+        "suspected": verdict.suspected,
+        "refuter": verdict.refuter,
+        "flags": " ".join(verdict.flags),
+        "sites": " ".join(str(word) for word in verdict.said),
+        "r_subject": own.r_subject,
+        "r_mid": own.r_mid,
+        "r_out": own.r_out,
+        "untouched_r_out": own.untouched_r_out,
+        "late_effect": own.late_effect,
+        "late_control": own.late_control,
+        "attention_effect": own.attention_effect,
+        "attention_control": own.attention_control,
+        "subject_effect": own.subject_effect,
+        "subject_control": own.subject_control,
+        "subject_whole": own.subject_whole,
+        "reason": verdict.reason,
+        **{f"seen_{name}": value for name, value in cell.plant.witnessed.numbers().items()},
+    }
+
+
+if __name__ == "__main__":
+    main()
