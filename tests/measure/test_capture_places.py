@@ -62,15 +62,16 @@ def subject_last(model, prompt):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma2", "phi3"])
 def test_every_hook_of_a_model_can_be_captured(family, tmp_path):
     model = tiny_model(family)
+    prompts = [*PROMPTS, question("Alice", shots="")]  # the last two run together, unshared
     inside = [re.fullmatch(r"blocks\.0\.(.+)", name) for name in model.hook_names]
     sites = [found[1] for found in inside if found]
     sites += [name for name in model.hook_names if not name.startswith("blocks.")]
     found = capture(
-        model, PROMPTS, tmp_path, sites=sites, positions=("subject_last", -2, 5), dtype="float32"
+        model, prompts, tmp_path, sites=sites, positions=("subject_last", -2, 5), dtype="float32"
     )
     assert {"attn.hook_z", "mlp.hook_post", "ln_final.hook_normalized"} < set(found.sites)
     assert found.positions == ("subject_last", -2, 5)
-    truths = caches(model, [prompt.text for prompt in PROMPTS])
+    truths = caches(model, [prompt.text for prompt in prompts])
     for site in sites:
         layers = range(model.num_layers) if f"blocks.0.{site}" in model.hook_names else [0]
         assert found.layers(site) == tuple(layers)
@@ -80,7 +81,7 @@ def test_every_hook_of_a_model_can_be_captured(family, tmp_path):
             for position in found.positions:
                 read = found.read(site=site, layers=layer, positions=position)
                 read = read.at(layer=layer, position=position)
-                for row, (value, prompt) in enumerate(zip(values, PROMPTS, strict=True)):
+                for row, (value, prompt) in enumerate(zip(values, prompts, strict=True)):
                     place = subject_last(model, prompt) if position == "subject_last" else position
                     if is_attention(site):
                         keys = value.shape[-1]
