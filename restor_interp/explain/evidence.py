@@ -49,7 +49,7 @@ _REACHES = {
 }
 _SAYS = {
     "intact": "the model says it",
-    "between": "the model says it with part of its margin",
+    "between": "the model says part of it",
     "lost": "it is lost in the answer",
 }
 
@@ -74,12 +74,16 @@ def _mid(verdict: Verdict, readings: Readings, places: Places) -> str:
     return f"{words} ({share}{where})"
 
 
-def _out(verdict: Verdict, readings: Readings) -> str:
+def _out(verdict: Verdict, readings: Readings, places: Places) -> str:
     share = _number(readings.r_out)
     if not share:
         return "the margin of the answer was not measured"
-    words = _SAYS.get(verdict.said[2] or "", "the answer has a margin")
-    return f"{words} (margin {share} of clean's)"
+    words = _SAYS.get(verdict.said[2] or "", "the answer has a share")
+    return f"{words} ({_margin(share, places)})"
+
+
+def _margin(share: str, places: Places) -> str:
+    return f"{share} of what clean says" if places.out_is_share else f"margin {share} of clean's"
 
 
 def _number(value: float | None) -> str:
@@ -93,7 +97,7 @@ def _restored(verdict: Verdict, readings: Readings, places: Places, thresholds: 
     del thresholds
     told = (
         f"{_subject(verdict, readings, places)}, {_mid(verdict, readings, places)} and "
-        f"{_out(verdict, readings)}: restored"
+        f"{_out(verdict, readings, places)}: restored"
     )
     if verdict.refuter == "passed":
         return f"{told}, which its sham does not do ({_number(readings.sham_r_out)})"
@@ -106,7 +110,7 @@ def _never_lost(
     del thresholds
     return (
         f"{_subject(verdict, readings, places)}, {_mid(verdict, readings, places)} and "
-        f"{_out(verdict, readings)}: never lost, the corrupted state has it too "
+        f"{_out(verdict, readings, places)}: never lost, the corrupted state has it too "
         f"({_number(readings.corrupted_r_out)})"
     )
 
@@ -115,15 +119,15 @@ def _late_override(
     verdict: Verdict, readings: Readings, places: Places, thresholds: Thresholds
 ) -> str:
     told = f"{_subject(verdict, readings, places)} and {_mid(verdict, readings, places)}, but "
-    margin = _number(readings.r_out)
+    margin = _margin(_number(readings.r_out), places)
     if places.writers and places.written is not None:
         verb = "writes" if len(places.writers) == 1 else "write"
         told += (
             f"{layer_range(places.writers)} {verb} {_number(places.written)} logits for the false "
-            f"object that the clean model does not (margin {margin} of clean's)"
+            f"object that the clean model does not ({margin})"
         )
     else:
-        told += f"it is lost on the way from there to the answer (margin {margin} of clean's)"
+        told += f"it is lost on the way from there to the answer ({margin})"
     told += ": late override"
     if verdict.refuter != "passed":
         return f"{told}; {verdict.reason}"
@@ -142,7 +146,7 @@ def _not_routed(
 ) -> str:
     told = (
         f"{_subject(verdict, readings, places)}, but {_mid(verdict, readings, places)} and "
-        f"{_out(verdict, readings)}: not routed"
+        f"{_out(verdict, readings, places)}: not routed"
     )
     if verdict.refuter != "passed":
         return f"{told}; {verdict.reason}"
@@ -158,7 +162,7 @@ def _lost_at_subject(
 ) -> str:
     told = (
         f"{_subject(verdict, readings, places)}, {_mid(verdict, readings, places)} and "
-        f"{_out(verdict, readings)}: lost at the subject"
+        f"{_out(verdict, readings, places)}: lost at the subject"
     )
     if verdict.refuter != "passed":
         return f"{told}; {verdict.reason}"
@@ -176,7 +180,7 @@ def _undetermined(
     told = [
         _subject(verdict, readings, places) if measured(readings.r_subject) else "",
         _mid(verdict, readings, places) if measured(readings.r_mid) else "",
-        _out(verdict, readings) if measured(readings.r_out) else "",
+        _out(verdict, readings, places) if measured(readings.r_out) else "",
     ]
     shares = ", ".join(text for text in told if text)
     return f"{shares}{': ' if shares else ''}undetermined, because {verdict.reason}"

@@ -29,6 +29,8 @@ class Places:
 
     subject: int | None = None
     mid: int | None = None
+    out_is_share: bool = False
+    """Whether r_out is a share of retention, because no margin was measured."""
     late: str | None = None
     """The modules that were put back: `layers.24`, `layers.20-29`."""
     late_wide: bool = False
@@ -85,11 +87,18 @@ def read(
     """Everything that a verdict is made of, per fact and state whose retention was measured.
 
     Args:
-        r_out: m_S / m_clean of every fact and state that has one.
+        r_out: m_S / m_clean of every fact and state that has one; where one has none, the share
+            that its whole answer brings the host stands in for it.
         facts: fact_id, relation, role.
         inside: what `look_inside` found, with the same `mid` as `held`.
     """
-    untouched = _untouched(r_out, facts)
+    shares = {
+        key: float(own["answer"])
+        for key, own in held.by_fact.items()
+        if own.get("answer") is not None
+    }
+    out = shares | dict(r_out)
+    untouched = _untouched(out, facts)
     relation = dict(zip(facts["fact_id"], facts["relation"], strict=True))
     own = set(Readings.__dataclass_fields__)
     collected = {}
@@ -101,15 +110,16 @@ def read(
         readings = Readings(
             r_subject=retains.get("r_subject"),
             r_mid=retains.get("r_mid"),
-            r_out=r_out.get(key),
-            corrupted_r_out=r_out.get((fact_id, "corrupted")),
-            sham_r_out=r_out.get((fact_id, f"sham_{state}")),
+            r_out=out.get(key),
+            corrupted_r_out=out.get((fact_id, "corrupted")),
+            sham_r_out=out.get((fact_id, f"sham_{state}")),
             untouched_r_out=untouched.get((relation[fact_id], state)),
             **{name: value for name, value in values.items() if name in own},
         )
         places = Places(
             subject=None if held.subject is None else held.subject.layer,
             mid=None if held.mid is None else held.mid.layer,
+            out_is_share=key in shares and key not in r_out,
             **{name: value for name, value in values.items() if name not in own},
         )
         collected[key] = Read(readings=readings, places=places)

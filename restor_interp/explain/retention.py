@@ -23,8 +23,11 @@ context (or another stranger) changes while the fact stays the same; and never l
 A share that is both (the bands overlap) or neither is `between`: nothing is claimed of it. Nor is
 a share of more than a half ever called lost: where wrong entities reach that, because a stranger's
 answer happens to be the same, the control does not tell knowledge from its absence; nor one of less
-than a half intact. r_out itself is m_S / m_clean and comes from the margins; its controls are the
-same donors at `out`, where a donor's whole answer is put in. All numbers: `explain.thresholds`.
+than a half intact.
+
+r_out itself is m_S / m_clean and comes from the margins; its controls are the same donors at `out`,
+where a donor's whole answer is put in, and so is the share that stands in for it where a margin was
+not measured. All numbers: `explain.thresholds`.
 
 `rds` is a depth score in the way of UDS ("Measuring the depth of LLM unlearning via activation
 patching", arXiv 2605.24614), which is Σ_l Δ1_l · clip(Δ2_l / Δ1_l, 0, 1) / Σ_l Δ1_l over layers
@@ -159,7 +162,7 @@ class Retained:
     reason: str | None = None
     by_fact: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(fact_id, state) -> `r_subject` and its verdict `subject`, `r_mid` and its verdict `mid`,
-    `rds`, `rds_unclipped`; None where they were not measured."""
+    `answer` (the share at `out`), `rds`, `rds_unclipped`; None where they were not measured."""
 
     @property
     def bands(self) -> Bands:
@@ -256,6 +259,7 @@ class Shares:
                 own[name] = (
                     None if band is None or share is None else band.verdict(share, thresholds)
                 )
+            own["answer"] = self.shares.get(("last", self.last_layer), {}).get(key)
             by_fact[key] = own
         return Retained(
             subject=bands["subject"],

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def staircase(run: RunResults) -> tuple[Part, ...]:
     lost facts and untouched ones beside each other."""
     rows = [
         row
-        for row in records(run.table("fates"))
+        for row in map(_with_answer(run.retained), records(run.table("fates")))
         if all(math.isfinite(number(row[name])) for name in COLUMNS)
     ]
     if not rows:
@@ -67,6 +67,16 @@ def staircase(run: RunResults) -> tuple[Part, ...]:
             caption=f"Means over facts. {' '.join(told)} {_edges(run.retained)}",
         ),
     )
+
+
+def _with_answer(held: Retained) -> Callable[[RowOf], RowOf]:
+    """As verdicts do: where no margin was measured, the share of the answer stands in for it."""
+
+    def told(row: RowOf) -> RowOf:
+        own = held.by_fact.get((row["fact_id"], row["state"]), {})
+        return row if row["r_out"] is not None else {**row, "r_out": own.get("answer")}
+
+    return told
 
 
 def _lines(rows: Sequence[RowOf]) -> tuple[Series, ...]:

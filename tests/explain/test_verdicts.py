@@ -230,6 +230,17 @@ def test_one_token_of_a_longer_subject_is_not_the_whole(retention, margins, tabl
     assert (own.subject_effect, own.subject_whole) == (0.95, False)
 
 
+def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retention, margins):
+    some = margins.loc[margins["fact_id"].ne("back")]
+    judged = verdicts(FACTS, some, retained(retention, ROLES), {})
+    own = judged["back", "npo"]
+    assert own.read.readings.r_out == 0.9 and own.read.places.out_is_share
+    assert own.read.readings.corrupted_r_out == 0.1 and own.read.readings.sham_r_out is None
+    assert own.verdict.mechanism == "restored"
+    assert "the model says it (0.90 of what clean says)" in own.evidence
+    assert judged["late", "npo"].read.readings.r_out == pytest.approx(0.05)
+
+
 def test_a_clean_margin_below_a_nat_gives_no_share():
     rows = [
         {"fact_id": name, "context_id": 0, "state": state, "margin": margin}
@@ -398,8 +409,8 @@ def test_without_retention_there_is_nothing_to_move(retention, margins):
         (
             "half",
             "The subject carries part of the answer (0.50 of clean at layer 3), some of it reaches "
-            "the last token (0.50 at layer 3), the model says it with part of its margin (margin "
-            "0.50 of clean's): undetermined, because subject between, mid between, out between: "
+            "the last token (0.50 at layer 3), the model says part of it (margin 0.50 of "
+            "clean's): undetermined, because subject between, mid between, out between: "
             "no mechanism has this pattern; untouched facts of its relation fell as much (margin "
             "0.10 of clean's).",
         ),

@@ -72,6 +72,20 @@ def test_fates_have_the_retention_of_the_facts_that_were_looked_at(patched):
         assert np.isnan(found) or np.isclose(shares, found).any()
 
 
+def test_verdicts_stand_where_retention_was_measured(patched):
+    done, _ = patched
+    fates, rows = done.table("fates"), done.table("retention")
+    measured = set(zip(rows["fact_id"], rows["state"], strict=True))
+    keys = zip(fates["fact_id"], fates["state"], strict=True)
+    looked_at = np.array([key in measured for key in keys])
+    assert fates["mechanism"].notna().eq(looked_at).all()
+    assert fates.loc[looked_at, "rules"].nunique() == 1
+    assert fates.loc[fates["mechanism"].eq("undetermined"), "mechanism_reason"].notna().all()
+    moved = done.table("sensitivity")
+    assert set(moved["state"]) == set(fates.loc[looked_at, "state"])
+    assert done.table("transitions")["n_facts"].sum() == rows["fact_id"].nunique()
+
+
 def test_patches_go_both_ways_and_have_their_null(patched):
     done, _ = patched
     rows = done.table("patches")
