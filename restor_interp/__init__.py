@@ -17,6 +17,11 @@ if TYPE_CHECKING:
         probe,
         report,
     )
+    from restor_interp.explain.mechanism import Readings, classify
+    from restor_interp.explain.prediction import prediction_rows
+    from restor_interp.explain.predictors import pooled_lost
+    from restor_interp.explain.retention import Bands
+    from restor_interp.explain.thresholds import Thresholds
     from restor_interp.facts import Entity, Fact, FactSet, Relation, load_facts
     from restor_interp.measure.answers import generate_answers
     from restor_interp.measure.attribution import Attribution, attribute_patches
@@ -60,6 +65,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "definitions": "AnalysisResult Definition ProbeResult analysis load_definitions probe report",
+    "explain.mechanism": "Readings classify",
+    "explain.prediction": "prediction_rows",
+    "explain.predictors": "pooled_lost",
+    "explain.retention": "Bands",
+    "explain.thresholds": "Thresholds",
     "facts": "Entity Fact FactSet Relation load_facts",
     "measure.answers": "generate_answers",
     "measure.attribution": "Attribution attribute_patches",
@@ -109,6 +119,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Activations",
     "AnalysisResult",
     "Attribution",
+    "Bands",
     "Contributions",
     "Definition",
     "Delta",
@@ -134,6 +145,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "Probe",
     "ProbeResult",
     "Prompt",
+    "Readings",
     "Relation",
     "Retention",
     "Run",
@@ -142,6 +154,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "StateActivations",
     "SubjectAttention",
     "Targets",
+    "Thresholds",
     "TokenAttribution",
     "TorchProbe",
     "Trace",
@@ -154,6 +167,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "attribute_tokens",
     "build_prompt",
     "capture",
+    "classify",
     "compare_value_vectors",
     "describe_subject",
     "difference_directions",
@@ -177,6 +191,8 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "mlp_changes",
     "open_run",
     "patch_states",
+    "pooled_lost",
+    "prediction_rows",
     "probe",
     "random_weights",
     "read_saelens",

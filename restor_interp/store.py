@@ -84,6 +84,9 @@ _COLUMNS = {
     "descriptions": "fact_id state host layer metric object value control_value",
     "value_vectors": "fact_id state layer",
     "features": "fact_id state feature value base_value effect control_effect",
+    "sensitivity": "threshold change state n_facts from to n_changed",
+    "transitions": "state role from to n_facts n_entities",
+    "prediction": "state model metric value low high n_facts n_entities n_events reason",
     "failures": "cell reason",
 }
 TABLES = {name: tuple(columns.split()) for name, columns in _COLUMNS.items()}
