@@ -36,7 +36,7 @@ from restor_interp.prompts import Prompt
 INDEX, WEIGHTS = "tuned_lens.json", "tuned_lens.safetensors"
 FORMAT = 1
 
-MAX_TOKENS = 3072
+MAX_TOKENS = 2560
 """Fitted on by default; 124 neutral passages of this package are about 4,700 tokens of SmolLM2."""
 
 
