@@ -18,10 +18,12 @@ from the same start), the same documents in the same batches, and the same numbe
   come in random order and ours by length. Beside it the bound: the matrix products of the same
   batches, forwards and backwards, with nothing around them.
 
-Sides take turns; times are medians. That both compute the same is shown by their losses.
+Sides take turns; times are medians, of steps the processor's and the wall's. That both compute the
+same is shown by their losses.
 """
 
 import argparse
+import contextlib
 import copy
 import functools
 import json
@@ -34,7 +36,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ from restor_interp.models.adapters import attach_adapter
 from restor_interp.models.deltas import Delta, LowRank, State
 from restor_interp.pipeline.workbench import Silent, Workbench
 from restor_interp.presets import resolve
+from restor_interp.stages.loop import Loop
 from restor_interp.stages.methods import METHODS
 from restor_interp.stages.training import Trained, TrainSettings, learning_rate_at, train
 from restor_interp.store import Store
@@ -226,19 +229,52 @@ USUAL: Mapping[str, Callable[[Any, Any, Tensor], Tensor]] = {
 # ---- steps
 
 
+Time = tuple[float, float]
+"""Seconds of the processor (of all threads), and of the wall."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Steps:
-    """Seconds of an unlearning step, and how far the sides' losses are apart."""
+    """Unlearning steps of either side, and how far their losses are apart."""
 
-    first: float
-    later: float
-    usual: float
+    first: Time
+    later: Time
+    usual: Time
     gap: float
     """Greatest difference of a loss, relative to it."""
 
     @property
-    def five(self) -> float:
-        return (self.first + (PASSES - 1) * self.later) / PASSES
+    def five(self) -> Time:
+        """Of a step, over five passes through the documents."""
+        first, later = self.first, self.later
+        return tuple((first[k] + (PASSES - 1) * later[k]) / PASSES for k in (0, 1))  # pyright: ignore
+
+
+def now() -> Time:
+    return time.process_time(), time.perf_counter()
+
+
+def since(began: Time) -> Time:
+    processor, wall = now()
+    return processor - began[0], wall - began[1]
+
+
+@contextlib.contextmanager
+def timed_steps() -> Iterator[list[Time]]:
+    """The times of the steps that our trainings take within."""
+    times: list[Time] = []
+    plain = Loop.advance
+
+    def advance(self: Loop) -> None:
+        began = now()
+        plain(self)
+        times.append(since(began))
+
+    Loop.advance = advance
+    try:
+        yield times
+    finally:
+        Loop.advance = plain
 
 
 def compare_steps(
@@ -250,25 +286,30 @@ def compare_steps(
     first, later, usual, gaps = [], [], [], []
     for number in range(repeats + 1):
         batch = texts.batch(number, size)
-        rows = our_steps(model, batch, method, retain=retain, steps=2).rows
+        with timed_steps() as ours:
+            rows = our_steps(model, batch, method, retain=retain, steps=2).rows
         with model.at("corrupted"):
             two = TwoModels(copy.deepcopy(model.hf_model), start, method, total=2)
         sides = padded(model.tokenizer, batch.forget), padded(model.tokenizer, batch.retain)
-        losses, times = [], []
+        losses, theirs = [], []
         for _ in range(2):
-            began = time.perf_counter()
+            began = now()
             losses.append(two.step(sides[0], sides[1] if retain else None))
-            times.append(time.perf_counter() - began)
+            theirs.append(since(began))
         gaps += [
             abs(row["loss"] - loss) / max(abs(loss), 1e-3)
             for row, loss in zip(rows, losses, strict=True)
         ]
         if number:
-            first.append(rows[0]["seconds"])
-            later.append(rows[1]["seconds"])
-            usual += times
-    median = statistics.median
+            first.append(ours[0])
+            later.append(ours[1])
+            usual += theirs
     return Steps(first=median(first), later=median(later), usual=median(usual), gap=max(gaps))
+
+
+def median(times: Sequence[Time]) -> Time:
+    processor, wall = (statistics.median(column) for column in zip(*times, strict=True))
+    return processor, wall
 
 
 def steps_table(model: ri.HookedModel, texts: Texts, size: int, repeats: int) -> None:
@@ -276,13 +317,17 @@ def steps_table(model: ri.HookedModel, texts: Texts, size: int, repeats: int) ->
     for retain, goal in ((False, 1.5), (True, 1.25)):
         found = compare_steps(model, texts, "npo", retain=retain, size=size, repeats=repeats)
         title = f"{size} retain texts beside" if retain else "no retain text"
-        print(
-            f"  {title:24} two models {found.usual:6.2f}   ours, first visit {found.first:6.2f} "
-            f"({found.usual / found.first:.2f}×), later {found.later:6.2f} "
-            f"({found.usual / found.later:.2f}×), mean of {PASSES} passes "
-            f"{found.usual / found.five:.2f}×, goal {goal}×   losses differ by {found.gap:.0e}",
-            flush=True,
-        )
+        print(f"  {title}, goal {goal}×, losses differ by {found.gap:.0e}")
+        for place, clock in enumerate(("processor", "wall")):
+            usual, first, later, five = (
+                side[place] for side in (found.usual, found.first, found.later, found.five)
+            )
+            print(
+                f"    {clock:10} two models {usual:6.2f}   ours, first visit {first:6.2f} "
+                f"({usual / first:.2f}×), later {later:6.2f} ({usual / later:.2f}×), mean of "
+                f"{PASSES} passes {usual / five:.2f}×",
+                flush=True,
+            )
 
 
 # ---- memory

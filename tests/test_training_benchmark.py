@@ -51,9 +51,12 @@ def test_both_sides_take_the_same_steps(script, model, texts, method, retain):
     two = script.TwoModels(hf_model, script.our_start(model), method, total=3)
     sides = [script.padded(model.tokenizer, own) for own in (texts.forget, texts.retain)]
     losses = [two.step(sides[0], sides[1] if retain else None) for _ in range(3)]
-    assert [row["loss"] for row in ours.rows] == pytest.approx(losses, rel=1e-4, abs=1e-5)
+    found = [row["loss"] for row in ours.rows]
     if method == "kl" and not retain:
-        return  # its gradient is zero there: whatever moves is rounding
+        # Its gradient is zero there: which way it goes is rounding.
+        assert found[0] == pytest.approx(losses[0], abs=1e-5)
+        return
+    assert found == pytest.approx(losses, rel=1e-4, abs=1e-5)
     assert losses[0] != pytest.approx(losses[2], rel=1e-3), "nothing was learned to compare"
     for name, factor in script.factors(two.model).items():
         where, _, which = name.rpartition(".")
@@ -65,7 +68,9 @@ def test_both_sides_take_the_same_steps(script, model, texts, method, retain):
 
 def test_the_bound_counts_the_products_of_a_real_step(script, model, texts):
     """All of them, as torch counts those of one training step, and none besides."""
-    real, bare = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    # torch counts the other products by itself.
+    in_place = {torch.ops.aten.addmm_: lambda y, a, b, **_: 2 * a[0] * a[1] * b[1]}
+    real, bare = (FlopCounterMode(display=False, custom_mapping=in_place) for _ in range(2))
     usual = model.hf_model.config._attn_implementation
     model.hf_model.set_attn_implementation("eager")  # torch does not see into the fused one
     try:

@@ -72,7 +72,8 @@ class _InParts(torch.autograd.Function):
             given = [row[part] if isinstance(row, Tensor) else row.part(part) for row in rows]
             own = states[part].detach().requires_grad_(wanted)
             with torch.set_grad_enabled(wanted):
-                found = function(unembed(own), *given)
+                # A view: torch's module trackers put hooks on inputs, which a leaf here refuses.
+                found = function(unembed(own.view_as(own)), *given)
                 if wanted:
                     # Each number depends on its own state alone: the sum's gradient is all slopes.
                     slopes.append(torch.autograd.grad(found[0].sum(), own)[0])
