@@ -23,7 +23,6 @@ from collections import Counter
 from sklearn.linear_model import LogisticRegression
 
 import restor_interp as ri
-from restor_interp.measure import probing
 
 
 @ri.probe
@@ -42,10 +41,10 @@ def object_readout(
 ) -> ri.ProbeResult:
     """`layers`: every so many of them and the last, or a list of layers. `least`: examples that
     each answer of a relation has, for its facts to be read by a classifier."""
-    asked = probing.object_labels(activations, facts, candidates=candidates, seed=seed)
+    asked = ri.object_labels(activations, facts, candidates=candidates, seed=seed)
 
     def read_out(split, others):
-        return probing.fit_probe(
+        return ri.fit_probe(
             split,
             asked.labels,
             vectors=asked.vectors,
@@ -58,13 +57,13 @@ def object_readout(
         )
 
     where = {"site": site, "layers": layers, "positions": positions, "folds": folds, "seed": seed}
-    rows = probing.survey_states(activations, {"accuracy": read_out}, rows=asked.rows, **where)
+    rows = ri.survey_states(activations, {"accuracy": read_out}, rows=asked.rows, **where)
     common = _common(asked, least)
     if not common:
         return ri.ProbeResult(rows=rows)
 
     def classify(split, others):
-        return probing.fit_probe(
+        return ri.fit_probe(
             split,
             [asked.labels[place] for place in common],
             strata=[asked.relations[place] for place in common],
@@ -76,7 +75,7 @@ def object_readout(
         )
 
     fits = {"accuracy of a classifier": classify}
-    rows += probing.survey_states(activations, fits, rows=asked.rows[common], **where)
+    rows += ri.survey_states(activations, fits, rows=asked.rows[common], **where)
     return ri.ProbeResult(rows=rows)
 
 

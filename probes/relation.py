@@ -17,7 +17,6 @@ linear classifier as in Alain and Bengio 2016, split by entity.
 """
 
 import restor_interp as ri
-from restor_interp.measure import probing
 
 
 @ri.probe
@@ -43,7 +42,7 @@ def relation(
     }
 
     def fit(metric):
-        return lambda split, others: probing.fit_probe(
+        return lambda split, others: ri.fit_probe(
             split,
             labels[metric],
             # An entity has one kind, and is shuffled as a whole.
@@ -54,7 +53,7 @@ def relation(
         )
 
     return ri.ProbeResult(
-        rows=probing.survey_states(
+        rows=ri.survey_states(
             activations,
             {metric: fit(metric) for metric in labels},
             rows=rows,

@@ -21,7 +21,6 @@ of implanted facts: arXiv 2510.17941.
 import numpy as np
 
 import restor_interp as ri
-from restor_interp.measure import probing
 
 
 @ri.probe
@@ -43,15 +42,13 @@ def statement_truth(
     try:
         statements = activations.of("statements")
     except ValueError as problem:  # not captured
-        return ri.ProbeResult(
-            rows=probing.control_rows(nothing | {"metric": "accuracy"}, str(problem))
-        )
+        return ri.ProbeResult(rows=ri.control_rows(nothing | {"metric": "accuracy"}, str(problem)))
     prompts = statements[base].prompts
     asked = [row for row, prompt in enumerate(prompts) if prompt.label in ("true", "random")]
     chosen = [prompts[row] for row in asked]
 
     def fit(kind, units=None):
-        return lambda split, others: probing.fit_direction(
+        return lambda split, others: ri.fit_direction(
             split,
             [prompt.label for prompt in chosen],
             kind=kind,
@@ -65,7 +62,7 @@ def statement_truth(
     where = {"rows": asked, "site": site, "layers": layers, "folds": folds, "seed": seed}
     where["positions"] = statements[base].positions
     fits = {f"accuracy of {kind}": fit(kind) for kind in kinds}
-    rows = probing.survey_states(
+    rows = ri.survey_states(
         statements,
         fits,
         controls=("labels shuffled", "random weights"),
@@ -76,7 +73,7 @@ def statement_truth(
     where["folds"] = min(folds, max(len(set(templates)), 2))
     stated = [f"{prompt.fact_id}/{prompt.label}" for prompt in chosen]
     in_other_words = {"accuracy in other templates": fit(kinds[0], stated)}
-    found = probing.survey_states(
+    found = ri.survey_states(
         statements,
         in_other_words,
         controls=("labels shuffled",),
@@ -99,13 +96,13 @@ def _planted(statements, base, fit, chosen, *, rows, site, layers, positions, fo
     partner = np.where(usable, false, rows)
     of_role = {r: usable & [p.role == r for p in chosen] for r in ("direct", "untouched")}
     entities, table = [prompt.entity for prompt in chosen], []
-    for layer in probing.chosen_layers(statements[base].layers(site), layers):
+    for layer in ri.chosen_layers(statements[base].layers(site), layers):
         for position in positions:
             at = {"layer": layer, "position": position}
-            own = probing.read_states(statements, rows=rows, site=site, **at)
-            read = probing.read_states(statements, rows=partner, site=site, **at)
+            own = ri.read_states(statements, rows=rows, site=site, **at)
+            read = ri.read_states(statements, rows=partner, site=site, **at)
             good = {state: x for state, x in read.items() if not isinstance(x, str)}
-            probe = probing.fit_or_reason(
+            probe = ri.fit_or_reason(
                 fit, own[base], good, entities=entities, folds=folds, seed=seed
             )
             for state, x in read.items():
@@ -113,7 +110,7 @@ def _planted(statements, base, fit, chosen, *, rows, site, layers, positions, fo
                 fixed |= {"metric": "planted falsehoods taken for true"}
                 if isinstance(probe, str) or isinstance(x, str):
                     problem = str(probe if isinstance(probe, str) else x)
-                    table += probing.control_rows(fixed, problem)
+                    table += ri.control_rows(fixed, problem)
                     continue
                 taken = probe.transfer[state].ranks != 1
                 shares = {
@@ -121,5 +118,5 @@ def _planted(statements, base, fit, chosen, *, rows, site, layers, positions, fo
                     for role, marked in of_role.items()
                 }
                 control = {"falsehoods about untouched": shares["untouched"]}
-                table += probing.control_rows(fixed, shares["direct"], control)
+                table += ri.control_rows(fixed, shares["direct"], control)
     return table

@@ -20,7 +20,6 @@ much. With few entities the numbers move in steps of one row: read `n` first.
 """
 
 import restor_interp as ri
-from restor_interp.measure import probing
 
 
 @ri.probe
@@ -36,10 +35,10 @@ def transfer(
     seed=0,
 ) -> ri.ProbeResult:
     """`layers`: every so many of them and the last, or a list of layers."""
-    asked = probing.object_labels(activations, facts, candidates=candidates, seed=seed)
+    asked = ri.object_labels(activations, facts, candidates=candidates, seed=seed)
 
     def read_out(split, others):
-        return probing.fit_probe(
+        return ri.fit_probe(
             split,
             asked.labels,
             vectors=asked.vectors,
@@ -50,7 +49,7 @@ def transfer(
         )
 
     return ri.ProbeResult(
-        rows=probing.survey_transfer(
+        rows=ri.survey_transfer(
             activations,
             read_out,
             untouched=asked.untouched,

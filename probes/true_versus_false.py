@@ -20,7 +20,6 @@ direction of truth: Marks and Tegmark 2023; here it separates two states of one 
 import numpy as np
 
 import restor_interp as ri
-from restor_interp.measure import probing
 
 FITTED_ON = "clean and corrupted"
 
@@ -48,7 +47,7 @@ def true_versus_false(
     n = len(direct)
 
     def fit(kind):
-        return lambda split, others: probing.fit_direction(
+        return lambda split, others: ri.fit_direction(
             split,
             ["true"] * n + ["false"] * n,
             kind=kind,
@@ -59,19 +58,19 @@ def true_versus_false(
         )
 
     rows = []
-    for layer in probing.chosen_layers(activations[activations.states[0]].layers(site), layers):
+    for layer in ri.chosen_layers(activations[activations.states[0]].layers(site), layers):
         for position in positions:
             where = {"layer": layer, "position": position}
             fixed = {**where, "fitted_on": FITTED_ON, "n": n}
             read, untouched = (
-                probing.read_states(activations, rows=places[role], site=site, **where)
+                ri.read_states(activations, rows=places[role], site=site, **where)
                 for role in ("direct", "untouched")
             )
 
             sides = [read.get(state, f"no state {state}") for state in ("clean", "corrupted")]
             reasons = [side for side in sides if isinstance(side, str)]
             for kind in kinds:
-                found = probing.fit_or_reason(
+                found = ri.fit_or_reason(
                     fit(kind),
                     reasons[0] if reasons else np.concatenate(sides),
                     # Each state twice, once for either label: the first half asks for "true".
@@ -88,10 +87,10 @@ def _rows(fixed, kind, probe, read, untouched):
     """The accuracy of the direction, and each state's share on the true side."""
     of_kind = fixed | {"state": "corrupted", "metric": f"accuracy of {kind}"}
     if isinstance(probe, str):
-        return probing.control_rows(of_kind, probe)
+        return ri.control_rows(of_kind, probe)
     shuffled = {"labels shuffled": float(np.mean([one.accuracy for one in probe.shuffled]))}
     of_kind |= {"chance": probe.chance, "p": probe.p_value}
-    rows = probing.control_rows(of_kind, probe.score.accuracy, shuffled)
+    rows = ri.control_rows(of_kind, probe.score.accuracy, shuffled)
     for state, x in read.items():
         about = fixed | {"state": state, "metric": f"on the true side by {kind}", "chance": 0.5}
         value, beside = x, untouched[state]
@@ -100,5 +99,5 @@ def _rows(fixed, kind, probe, read, untouched):
         if not isinstance(beside, str):
             said = probe.predict(beside)
             beside = said.count("true") / len(said) if said else "no untouched facts"
-        rows += probing.control_rows(about, value, {"untouched facts": beside})
+        rows += ri.control_rows(about, value, {"untouched facts": beside})
     return rows

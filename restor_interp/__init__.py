@@ -41,7 +41,22 @@ if TYPE_CHECKING:
     from restor_interp.measure.mlp_changes import MlpChanges, mlp_changes
     from restor_interp.measure.mlp_swaps import MlpSwaps, swap_mlps
     from restor_interp.measure.patching import Grid, patch_states
-    from restor_interp.measure.probing import Folds, Probe, TorchProbe, fit_direction, fit_probe
+    from restor_interp.measure.probing import (
+        Folds,
+        Probe,
+        StateTransfer,
+        TorchProbe,
+        chosen_layers,
+        compare_states,
+        control_rows,
+        fit_direction,
+        fit_or_reason,
+        fit_probe,
+        object_labels,
+        read_states,
+        survey_states,
+        survey_transfer,
+    )
     from restor_interp.measure.retention import Retention, measure_retention
     from restor_interp.measure.saelens import read_saelens
     from restor_interp.measure.smallest_graft import SmallestGraft, smallest_graft
@@ -89,7 +104,9 @@ _HOMES = {
     "measure.mlp_changes": "MlpChanges mlp_changes",
     "measure.mlp_swaps": "MlpSwaps swap_mlps",
     "measure.patching": "Grid patch_states",
-    "measure.probing": "Folds Probe TorchProbe fit_direction fit_probe",
+    "measure.probing": (
+        "Folds Probe StateTransfer TorchProbe chosen_layers compare_states control_rows fit_direction fit_or_reason fit_probe object_labels read_states survey_states survey_transfer"
+    ),
     "measure.retention": "Retention measure_retention",
     "measure.saelens": "read_saelens",
     "measure.smallest_graft": "SmallestGraft smallest_graft",
@@ -152,6 +169,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "SmallestGraft",
     "State",
     "StateActivations",
+    "StateTransfer",
     "SubjectAttention",
     "Targets",
     "Thresholds",
@@ -167,14 +185,18 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "attribute_tokens",
     "build_prompt",
     "capture",
+    "chosen_layers",
     "classify",
+    "compare_states",
     "compare_value_vectors",
+    "control_rows",
     "describe_subject",
     "difference_directions",
     "direct_logits",
     "direction_rows",
     "feature_rows",
     "fit_direction",
+    "fit_or_reason",
     "fit_probe",
     "fit_tuned_lens",
     "generate_answers",
@@ -189,6 +211,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "measure_retention",
     "method",
     "mlp_changes",
+    "object_labels",
     "open_run",
     "patch_states",
     "pooled_lost",
@@ -196,6 +219,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "probe",
     "random_weights",
     "read_saelens",
+    "read_states",
     "report",
     "representation_drift",
     "run",
@@ -203,6 +227,8 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "smallest_graft",
     "steering_rows",
     "subject_attention",
+    "survey_states",
+    "survey_transfer",
     "swap_mlps",
     "trace",
     "tuned_lens",

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from restor_interp.errors import DataError
-from restor_interp.measure.probing import fit_probe
+from restor_interp.measure.probing import Folds, fit_probe
 from restor_interp.measure.ridge import Spectrum
 
 
@@ -245,3 +245,8 @@ def test_activations_without_any_variation_give_chance_not_an_error():
     probe = fit_probe(np.ones((60, 5)), labels, entities=people(60, 2), permutations=0)
     assert np.isfinite(probe.weights).all()
     assert probe.score.accuracy <= 0.5
+
+
+def test_activations_that_are_all_the_same_are_refused():
+    with pytest.raises(DataError, match="nothing to read"):
+        Folds(np.ones((12, 4)), entities=[str(row // 2) for row in range(12)])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from restor_interp import StateActivations, load_definitions, load_facts
+from restor_interp import StateActivations, build_prompt, load_definitions, load_facts
 from restor_interp.errors import ConfigError
 from restor_interp.pipeline import open_run
 from restor_interp.pipeline.adding import TEMPLATES, add_probe, write_template
+from restor_interp.presets import ExplanationSettings
 from restor_interp.testing import check_method
 
+OURS = set(ExplanationSettings().probes)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -35,15 +37,13 @@ def test_a_template_of_a_probe_reads_a_run(kind, finished, tmp_path):
 def test_templates_of_analyses_reports_and_methods_work(finished, tmp_path):
     (analysis,) = load_definitions(write_template("analysis", "sure", tmp_path).path)
     model = finished.model()
-    fact = next(iter(load_facts(finished.folder / "facts.jsonl")))
-    from restor_interp import build_prompt
-
-    prompt = build_prompt(fact)
+    facts = load_facts("bios")
+    fact = facts[finished.table("facts")["fact_id"][0]]
+    prompt = build_prompt(facts, fact)
     result = analysis.run(model, prompt, fact, states=["clean", "npo"], true="a", false="b")
     assert [row["state"] for row in result.rows] == ["clean", "npo"]
     assert all(row["entropy"] > 0 for row in result.rows)
     report = write_template("report", "told", tmp_path)
-    open_run(finished.folder)
     (page,) = load_definitions(report.path)
     assert page.run(finished.results().entity(fact.entity)).title == fact.entity
     check_method(str(write_template("method", "floored", tmp_path).path))
@@ -63,7 +63,7 @@ def test_a_probe_is_added_to_a_run_and_nothing_else_is_computed(copied, tmp_path
     added = add_probe(file, copied)
     assert not added.failures and set(added.rows["probe"]) == {"mine"}
     run = open_run(copied)
-    assert set(run.table("probes")["probe"]) == {"object_readout", "mine"}
+    assert set(run.table("probes")["probe"]) == {*OURS, "mine"}
     after = {name: run.store.record(name) for name in run.store.cells()}
     assert after.keys() - before.keys() == {"probe/mine"}
     assert all(after[name] == before[name] for name in before)
@@ -74,7 +74,7 @@ def test_a_probe_is_added_to_a_run_and_nothing_else_is_computed(copied, tmp_path
     file.write_text(file.read_text().replace("layer=6", "layer=5"))
     again = add_probe(file, copied)
     assert set(again.rows["layer"]) == {5}
-    assert len(again.run.config.explanation.probes) == 2
+    assert len(again.run.config.explanation.probes) == len(OURS) + 1
 
 
 def test_a_probe_that_fails_leaves_the_run_and_its_other_probes(copied, tmp_path):
@@ -86,7 +86,7 @@ def test_a_probe_that_fails_leaves_the_run_and_its_other_probes(copied, tmp_path
     added = add_probe(file, copied)
     assert "no such thing" in added.failures["probe/broken"]
     assert not len(added.rows)
-    assert set(open_run(copied).table("probes")["probe"]) == {"object_readout"}
+    assert set(open_run(copied).table("probes")["probe"]) == OURS
 
 
 def test_what_cannot_be_done_is_said(copied, tmp_path):

@@ -51,6 +51,7 @@ def test_every_state_is_measured_on_every_fact(finished, small_config):
 
 # Made by cells that a run has only when it is told so; each has a test of its own.
 NOT_IN_EVERY_RUN = {"texts", "judgements", "agreement", "robustness", "lasting"}
+NOT_IN_EVERY_RUN |= {"features", "prediction"}
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name not in NOT_IN_EVERY_RUN])
@@ -89,6 +90,7 @@ def test_traces_and_lens_agree_with_the_choices_about_which_object_leads(finishe
     """Three code paths, one model: the last lens layer is the model's own first-token answer."""
     lens = finished.table("lens")
     last = lens[(lens["layer"] == lens["layer"].max()) & (lens["position"] == "last")]
+    last = last[last["lens"] == "logit"]
     traces = finished.table("traces")
     high = traces.groupby(["fact_id", "state"])["high"].first()
     for (fact_id, state), odds in high.items():
