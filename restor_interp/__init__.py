@@ -105,7 +105,9 @@ _HOMES = {
     "measure.mlp_swaps": "MlpSwaps swap_mlps",
     "measure.patching": "Grid patch_states",
     "measure.probing": (
-        "Folds Probe StateTransfer TorchProbe chosen_layers compare_states control_rows fit_direction fit_or_reason fit_probe object_labels read_states survey_states survey_transfer"
+        "Folds Probe StateTransfer TorchProbe chosen_layers compare_states control_rows "
+        "fit_direction fit_or_reason fit_probe object_labels read_states survey_states "
+        "survey_transfer"
     ),
     "measure.retention": "Retention measure_retention",
     "measure.saelens": "read_saelens",
