@@ -25,7 +25,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from restor_interp.errors import RestorError
 from restor_interp.explain.mechanism import Verdict, classify
 from restor_interp.explain.readings import Read, look_inside, read
 from restor_interp.explain.retention import retained
-from restor_interp.explain.thresholds import DEFAULT
+from restor_interp.explain.thresholds import DEFAULT, Thresholds
 from restor_interp.facts import Fact
 from restor_interp.measure.margins import Margin, measure_margins
 from restor_interp.measure.metrics import LEAST_EFFECT
@@ -73,6 +73,8 @@ TRAINED_PLANTS = 4
 DECOY_PLANTS = 12
 SHAM_EVERY = 3
 """Every so manieth plant is also asked for a fact that it spares."""
+LOOKED_AT = 40
+"""Of the first so many people plants were looked at while instruments were chosen: not scored."""
 FACTS_OF = {"trained": 4, "planted": 1}
 """Facts looked at per plant."""
 
@@ -94,9 +96,7 @@ class Case:
 class Bench:
     """The model, its facts, and how each is measured."""
 
-    def __init__(self, watched: Watched, fixing: Sequence[str], *, one_token: bool) -> None:
-        self.one_token = one_token
-        """Whether clean states of the subject are put in token by token, never together."""
+    def __init__(self, watched: Watched, fixing: Sequence[str]) -> None:
         self.fixing = frozenset(fixing)
         """People whose facts fix layers and bands, and who are untouched by plants of others."""
         self.watched, self.model, self.facts = watched, watched.model, watched.facts
@@ -139,7 +139,7 @@ class Bench:
             )
         return self._cases[key]
 
-    def margin(self, case: Case, state: str, scale: str) -> float:
+    def margin(self, case: Case, state: str, *, floored: bool) -> float:
         """m in a state, nats."""
         key = (case.fact.fact_id, case.foil, state)
         if key not in self._margins:
@@ -149,15 +149,15 @@ class Bench:
             self._margins[key] = found
         found = self._margins[key]
         own, others = found.own_logprob, np.array(found.substitute_logprobs)
-        if scale == "floored":
+        if floored:
             own, others = max(own, FLOOR), np.maximum(others, FLOOR)
         return own - float(np.mean(others))
 
-    def r_out(self, case: Case, state: str, scale: str) -> float:
-        clean = self.margin(case, "clean", scale)
+    def r_out(self, case: Case, state: str, *, floored: bool) -> float:
+        clean = self.margin(case, "clean", floored=floored)
         if clean < DEFAULT.least_clean_margin:
             return float("nan")
-        return self.margin(case, state, scale) / clean
+        return self.margin(case, state, floored=floored) / clean
 
     def untouched(self, fact: Fact) -> list[Fact]:
         """Facts of the same relation about people of the other half, no namesakes."""
@@ -197,29 +197,27 @@ class Bench:
 
     # ---- refuters, in the tables that the verdict reads
 
-    def refuters(self, suspected: str, case: Case, foil: str, state: str) -> dict[str, Rows]:
-        measure = {
-            "late_override": self._grafts,
-            "not_routed": self._attention,
-            "lost_at_subject": self._subject,
-        }.get(suspected)
-        return {} if measure is None else measure(case, foil, state)
+    def refuters(self, suspected: str, case: Case, state: str, *, whole: bool) -> dict[str, Rows]:
+        foil = case.candidates[1]
+        if suspected == "late_override":
+            return {"grafts": self._grafts(case, foil, state)}
+        if suspected == "not_routed":
+            window = ATTENTION_WINDOW if whole else 1
+            asked = {"kind": "attn", "positions": ["last"], "window": window}
+            return {"patches": self._patched(case, foil, state, **asked)}
+        if whole:
+            return {"patches": self._whole_subject(case, foil, state)}
+        positions = range(*subject_span(self.model, case.prompt))
+        return {"patches": self._patched(case, foil, state, kind="resid", positions=positions)}
 
-    def _grafts(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
+    def _grafts(self, case: Case, foil: str, state: str) -> Rows:
         true = case.fact.true_objects[0]
         found = ri.graft(
             self.model, [case.prompt], [true], [foil], host=state, by="layer", controls=CONTROLS
         )
-        return {"grafts": found.rows(fact_id=case.fact.fact_id)}
+        return found.rows(fact_id=case.fact.fact_id)
 
-    def _attention(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
-        return {"patches": self._patched(case, foil, state, kind="attn", positions=["last"])}
-
-    def _subject(self, case: Case, foil: str, state: str) -> dict[str, Rows]:
-        if self.one_token:
-            start, end = subject_span(self.model, case.prompt)
-            rows = self._patched(case, foil, state, kind="resid", positions=range(start, end))
-            return {"patches": rows}
+    def _whole_subject(self, case: Case, foil: str, state: str) -> Rows:
         null = with_substitute(case.prompt, case.others[0])
         true = case.fact.true_objects[0]
         objects = [self.watched.first_token(name) for name in (true, foil)]
@@ -236,14 +234,12 @@ class Bench:
             "position": subject_span(self.model, case.prompt)[0],
             "in_subject": True,
         }
-        return {
-            "patches": [
-                fixed | {"null": null, "layer": layer, "effect": (value - host) / gap}
-                for null, values in (("none", own), ("wrong_entity", other))
-                for layer, value in enumerate(values)
-                if gap >= LEAST_EFFECT
-            ]
-        }
+        return [
+            fixed | {"null": null, "layer": layer, "effect": (value - host) / gap}
+            for null, values in (("none", own), ("wrong_entity", other))
+            for layer, value in enumerate(values)
+            if gap >= LEAST_EFFECT
+        ]
 
     def _patched(self, case: Case, foil: str, state: str, **settings: Any) -> Rows:
         true, name = case.fact.true_objects[0], case.fact.fact_id
@@ -324,38 +320,61 @@ def floored(rows: Rows) -> Rows:
     return found
 
 
-SCALES: dict[str, Callable[[Rows], Rows]] = {"as designed": lambda rows: rows, "floored": floored}
-"""How T = log p_C(true) enters shares: as it is, or never below log 1/n of n candidates. A host
-that knows its own person well says the true object with far less than 1/n, so that a donor that
-knows nothing at all raises T, and looks as if it held a part of the fact."""
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """A way to read a fact in a state."""
+
+    floored: bool
+    """Whether T is never below log 1/n of n candidates. A host that knows its own person well says
+    the true object with far less than that: a donor that knows nothing raises T, and looks as if
+    it held a part of the fact."""
+    thresholds: Thresholds
+    whole: bool
+    """Whether refuters put in all that they are about at once: all tokens of the subject, attention
+    output of three neighbouring layers. Else one token, one layer at a time."""
+
+    def scaled(self, rows: Rows) -> Rows:
+        return floored(rows) if self.floored else rows
+
+
+INSTRUMENTS = {
+    "as designed": Instrument(floored=False, thresholds=DEFAULT, whole=False),
+    "with a floor": Instrument(
+        floored=True, thresholds=replace(DEFAULT, mid_share=0.9), whole=True
+    ),
+}
+"""What a run does, and what the even half of the people spoke for: with `mid` where nearly all has
+arrived, because the last token reads names over three layers, in an order that differs by fact."""
+ATTENTION_WINDOW = 3
 
 
 def judge(
     bench: Bench, cell: Cell, controls: Rows, layers: Sequence[int]
 ) -> Iterator[tuple[str, Verdict, Read]]:
-    """The verdict on a cell, on each scale, out of the library's tables."""
+    """The verdict on a cell, by each instrument, out of the library's tables."""
     case, state = cell.case, cell.plant.name
     own = bench.retention(case, state, layers)
-    refuted: dict[str, dict[str, Rows]] = {}
-    for scale, scaled in SCALES.items():
-        rows = scaled(controls + own)
-        verdict, found = look(bench, case, state, scale, rows, {})
-        suspected = verdict.suspected
-        if suspected not in ("undetermined", "restored", "never_lost"):
-            if suspected not in refuted:
-                foil = case.candidates[1]
-                refuted[suspected] = bench.refuters(suspected, case, foil, state)
-            verdict, found = look(bench, case, state, scale, rows, refuted[suspected])
-        yield scale, verdict, found
+    for name, instrument in INSTRUMENTS.items():
+        rows = instrument.scaled(controls + own)
+        verdict, found = look(bench, case, state, instrument, rows, {})
+        if verdict.suspected not in ("undetermined", "restored", "never_lost"):
+            tables = bench.refuters(verdict.suspected, case, state, whole=instrument.whole)
+            verdict, found = look(bench, case, state, instrument, rows, tables)
+        yield name, verdict, found
 
 
 def look(
-    bench: Bench, case: Case, state: str, scale: str, rows: Rows, tables: Mapping[str, Rows]
+    bench: Bench,
+    case: Case,
+    state: str,
+    instrument: Instrument,
+    rows: Rows,
+    tables: Mapping[str, Rows],
 ) -> tuple[Verdict, Read]:
     """What these tables say. Layers and bands come from controls alone, which are among `rows`."""
-    fact_id = case.fact.fact_id
+    fact_id, thresholds = case.fact.fact_id, instrument.thresholds
     roles = {row["fact_id"]: "untouched" for row in rows} | {fact_id: "direct"}
-    held = retained(pd.DataFrame(rows), roles)
+    held = retained(pd.DataFrame(rows), roles, thresholds)
     asked = {fact_id: case}
     if "grafts" in tables:  # late_override is the one class that the damage of others splits
         asked |= {f.fact_id: bench.case(f) for f in bench.untouched(case.fact)}
@@ -370,11 +389,12 @@ def look(
             for name, one in asked.items()
         ]
     )
-    r_out = {(name, state): bench.r_out(one, state, scale) for name, one in asked.items()}
+    floor = instrument.floored
+    r_out = {(name, state): bench.r_out(one, state, floored=floor) for name, one in asked.items()}
     frames = {name: pd.DataFrame(found) for name, found in tables.items()}
     mid = None if held.mid is None else held.mid.layer
     found = read(r_out, held, facts, look_inside(facts, frames, mid))[fact_id, state]
-    return classify(found.readings, held.bands), found
+    return classify(found.readings, held.bands, thresholds), found
 
 
 def said(verdict: Verdict) -> str:
@@ -456,9 +476,6 @@ def main() -> None:
     parser.add_argument("--controls", type=int, default=32, help="facts that fix layers and bands")
     parser.add_argument("--kinds", default=",".join((*MECHANISMS, *DECOYS, *TRAINED)))
     parser.add_argument("--even", action="store_true", help="plant in the half that fixes bands")
-    parser.add_argument(
-        "--one-token", action="store_true", help="the subject's refuter token by token, as in a run"
-    )
     parser.add_argument("--quick", action="store_true", help="1 plant of each kind, 24 people")
     parser.add_argument("--csv", help="write one row per cell")
     asked = parser.parse_args()
@@ -466,25 +483,27 @@ def main() -> None:
     clock: Callable[[], str] = lambda: f"[{time.perf_counter() - started:.0f} s]"  # noqa: E731
     model, facts = ri.load_model("bios"), bios_facts()
     people = sorted({fact.entity for fact in facts})
+    fixing = people[0::2]
+    scored = fixing if asked.even else people[LOOKED_AT + 1 :: 2]
     if asked.quick:
-        people = people[:24]
-        facts = facts.only(entities=people)
-    fixing, scored = people[0::2], people[0::2] if asked.even else people[1::2]
+        fixing, scored = fixing[:12], scored[:12]
+        facts = facts.only(entities=[*fixing, *scored])
     watched = watch(model, facts)
-    bench = Bench(watched, fixing, one_token=asked.one_token)
+    bench = Bench(watched, fixing)
     print(f"{clock()} last token reads the subject in layers {list(watched.reading)}", flush=True)
     known = [fact for fact in facts if fact.entity in fixing]
     chosen = random.Random(0).sample(known, 12 if asked.quick else asked.controls)
     controls = bench.controls(chosen)
     layers = {model.num_layers - 1}
-    for scale, scaled in SCALES.items():
+    for name, instrument in INSTRUMENTS.items():
         roles = {row["fact_id"]: "untouched" for row in controls}
-        held = retained(pd.DataFrame(scaled(controls)), roles)
-        for name in ("subject", "mid", "out"):
-            band = getattr(held, name)
+        table = pd.DataFrame(instrument.scaled(controls))
+        held = retained(table, roles, instrument.thresholds)
+        print(f"{clock()} {name}, thresholds {instrument.thresholds.version}")
+        for site in ("subject", "mid", "out"):
+            band = getattr(held, site)
             layers |= set() if band is None else {band.layer}
-            print(f"{clock()} {scale}, {name}: {band or held.reason}", flush=True)
-    print(f"thresholds {DEFAULT.version}", flush=True)
+            print(f"  {site}: {band or held.reason}", flush=True)
     number, rng = 1 if asked.quick else asked.number, random.Random(asked.seed)
     rows = []
     for kind in asked.kinds.split(","):
@@ -496,8 +515,8 @@ def main() -> None:
         print(f"{clock()} {kind}: {len(plants)} of {wanted} plants behave", flush=True)
         for cell in cells_of(bench, plants, rng):
             try:
-                for scale, verdict, found in judge(bench, cell, controls, sorted(layers)):
-                    rows.append({"scale": scale, **row_of(cell, verdict, found)})
+                for name, verdict, found in judge(bench, cell, controls, sorted(layers)):
+                    rows.append({"instrument": name, **row_of(cell, verdict, found)})
             except RestorError as error:
                 print(f"  not measured: {cell.case.fact.fact_id}: {error}")
         if asked.csv and rows:
@@ -507,11 +526,11 @@ def main() -> None:
 
 
 def tell(rows: pd.DataFrame) -> None:
-    """Print everything that was found, scale by scale."""
-    print(f"\n{len(rows) // len(SCALES)} cells, {rows['plant'].nunique()} plants")
-    for scale in SCALES:
-        table = rows.loc[rows["scale"].eq(scale)]
-        print(f"\n==== {scale}\n\n{confusion(table).to_string()}\n")
+    """Print everything that was found, by instrument."""
+    print(f"\n{len(rows) // len(INSTRUMENTS)} cells, {rows['plant'].nunique()} plants")
+    for instrument in INSTRUMENTS:
+        table = rows.loc[rows["instrument"].eq(instrument)]
+        print(f"\n==== {instrument}\n\n{confusion(table).to_string()}\n")
         print(f"10, 50 and 90% of the shares\n{spread(table).to_string()}\n")
         for name, value in scores(table).items():
             print(f"{name:56} {'-' if np.isnan(value) else f'{100 * value:.0f}%'}")

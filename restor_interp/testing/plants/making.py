@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from restor_interp.errors import ConfigError, unknown_name
-from restor_interp.facts import FactSet
+from restor_interp.facts import Fact, FactSet
 from restor_interp.models.deltas import Delta
 from restor_interp.models.hooked import HookedModel
 from restor_interp.testing.plants.decoys import distributed, inert, mixture
@@ -16,7 +16,7 @@ from restor_interp.testing.plants.mechanisms import (
     not_routed,
     output_scaling,
 )
-from restor_interp.testing.plants.plant import Plant
+from restor_interp.testing.plants.plant import BEHAVIOUR, Plant
 from restor_interp.testing.plants.trained import trained
 from restor_interp.testing.plants.watching import Watched, watch
 from restor_interp.testing.plants.witness import Witnessed, witness
@@ -91,21 +91,29 @@ def make_plants(
         ]
         if any(_seen(watched, draft, part).true_said > ENOUGH for part in alone):
             continue
+        seen = _seen(watched, draft, delta)
         plant = Plant(
             name=name,
             kind=kind,
             mechanism=mechanism,
             delta=delta,
-            facts=draft.facts,
+            facts=_meant(kind, draft, seen),
             spared=draft.spared,
             said_instead=draft.said_instead,
-            witnessed=_seen(watched, draft, delta),
+            witnessed=seen,
             about=draft.about,
         )
         if plant.behaves:
             model.add_state(plant.name, plant.state)
             plants.append(plant)
     return plants
+
+
+def _meant(kind: str, draft: Draft, seen: Witnessed) -> tuple[Fact, ...]:
+    """Of a change that loses facts those that are lost, else all that it is about."""
+    if BEHAVIOUR[kind].most_true is None:
+        return draft.facts
+    return tuple(f for f, said in zip(draft.facts, seen.says, strict=True) if not said)
 
 
 def _seen(watched: Watched, draft: Draft, delta: Delta) -> Witnessed:

@@ -31,6 +31,8 @@ from restor_interp.testing.plants.watching import BATCH, TESTED_ON, Watched
 class Witnessed:
     """Means over a plant's facts, and over those that it was to spare."""
 
+    says: tuple[bool, ...]
+    """Per fact, whether its true object is said."""
     true_said: float
     false_said: float
     """Share that says what was chosen to be said instead."""
@@ -42,7 +44,7 @@ class Witnessed:
     spared_lead: float
 
     def numbers(self) -> dict[str, float]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "says"}
 
 
 def witness(
@@ -68,6 +70,7 @@ def witness(
     ]
     known = before.right[others]
     return Witnessed(
+        says=tuple(after.right[own].tolist()),
         true_said=float(after.right[own].float().mean()),
         false_said=float(np.mean(false)),
         subject_own=float(after.own_name[own].float().mean()),
