@@ -1,8 +1,8 @@
 """Activations on disk: written shard by shard while a model runs, read lazily one slice at a time.
 
-`layout` says what lies where, `writing` streams rows in, `reading` opens a folder, `states` puts
-several states side by side, `named` gives arrays whose axes have names. Neither side holds more
-than one shard, so memory does not grow with the number of prompts.
+`layout` says what lies where, `writing` streams rows in, `reading` opens a folder, `choosing` says
+which rows, `states` puts several states side by side, `named` gives arrays whose axes have names.
+Neither side holds more than one shard, so memory does not grow with the number of prompts.
 """
 
 from restor_interp.models.activations.layout import (

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from restor_interp.disk import sha256_of
 from restor_interp.errors import ConfigError, IntegrityError, unknown_name
+from restor_interp.models.activations.choosing import Which, chosen_rows
 from restor_interp.models.activations.layout import (
     ALL,
     FORMAT,
@@ -26,29 +27,6 @@ from restor_interp.models.activations.layout import (
 from restor_interp.models.activations.named import NamedArray
 
 CAPTURE_AGAIN = "run it again with explanation.capture=true: restor-interp run PRESET --out FOLDER"
-
-
-class Which(TypedDict, total=False):
-    """Which prompts: those that have one of the values of every column named."""
-
-    fact_ids: Iterable[str] | None
-    entities: Iterable[str] | None
-    relations: Iterable[str] | None
-    context_ids: Iterable[int] | None
-    roles: Iterable[str] | None
-    labels: Iterable[str] | None
-    text_ids: Iterable[str] | None
-
-
-_COLUMNS = {
-    "fact_ids": ("fact_id", "captured fact"),
-    "entities": ("entity", "captured entity"),
-    "relations": ("relation", "captured relation"),
-    "context_ids": ("context_id", "captured context"),
-    "roles": ("role", "captured role"),
-    "labels": ("label", "captured label"),
-    "text_ids": ("text_id", "captured text"),
-}
 
 
 class Activations:
@@ -134,7 +112,7 @@ class Activations:
 
         Raises `ConfigError` for a name that no prompt has.
         """
-        return [self.prompts[row] for row in self._chosen(which)]
+        return [self.prompts[row] for row in chosen_rows(self.prompts, which)]
 
     def select(
         self, *, site: str, layer: int, position: str | int = "last", **which: Unpack[Which]
@@ -155,7 +133,7 @@ class Activations:
             raise ConfigError(
                 "select gives one position a row: read all of them with read(positions='all')"
             )
-        chosen = self._chosen(which)
+        chosen = chosen_rows(self.prompts, which)
         found = np.empty((len(chosen), 1, 1, *self.shape(site)), dtype=np.float32)
         self._fill(found, site, [layer], [position], chosen)
         return found.reshape(len(chosen), math.prod(self.shape(site)))
@@ -182,7 +160,7 @@ class Activations:
         if layers is not None:
             places = (layers,) if isinstance(layers, int) else tuple(layers)
         asked = self._asked(positions)
-        chosen = self._chosen(which)
+        chosen = chosen_rows(self.prompts, which)
         longest = max((self.prompts[row].num_tokens for row in chosen), default=0)
         coordinates: dict[str, tuple[Any, ...]] = {
             "row": tuple(self.prompts[row] for row in chosen),
@@ -299,21 +277,6 @@ class Activations:
                         found[place, i, j, :, : end - start] = heads[:, start:end]
 
     # ---- which rows, layers and positions, in which file
-
-    def _chosen(self, which: Mapping[str, Any]) -> list[int]:
-        chosen = list(range(len(self)))
-        for asked, values in which.items():
-            if asked not in _COLUMNS:
-                raise unknown_name("selection of rows", asked, _COLUMNS)
-            if values is None:
-                continue
-            column, kind = _COLUMNS[asked]
-            names: set[Any] = {values} if isinstance(values, str | int) else set(values)
-            known = {getattr(prompt, column) for prompt in self.prompts}
-            for name in sorted(names - known, key=str):
-                raise unknown_name(kind, str(name), map(str, known))
-            chosen = [row for row in chosen if getattr(self.prompts[row], column) in names]
-        return chosen
 
     def _layout(self, site: str) -> SiteLayout:
         if site not in self._layouts:

@@ -10,8 +10,9 @@ import safetensors.numpy
 from jaxtyping import Float
 
 from restor_interp.errors import ConfigError, unknown_name
+from restor_interp.models.activations.choosing import Which
 from restor_interp.models.activations.named import NamedArray
-from restor_interp.models.activations.reading import CAPTURE_AGAIN, Activations, Which
+from restor_interp.models.activations.reading import CAPTURE_AGAIN, Activations
 
 
 class StateActivations:
