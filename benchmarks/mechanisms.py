@@ -37,10 +37,10 @@ from restor_interp.data.bios import bios_facts
 from restor_interp.errors import RestorError
 from restor_interp.explain.mechanism import Verdict, classify
 from restor_interp.explain.readings import Read, look_inside, read
-from restor_interp.explain.retention import retained
-from restor_interp.explain.thresholds import DEFAULT, Thresholds
+from restor_interp.explain.retention import Retained, retained
+from restor_interp.explain.thresholds import DEFAULT
 from restor_interp.facts import Fact
-from restor_interp.measure.margins import Margin, measure_margins
+from restor_interp.measure.margins import measure_margins
 from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.retention import measure_retention
 from restor_interp.models.tokens import tokenize
@@ -101,7 +101,7 @@ class Bench:
         """People whose facts fix layers and bands, and who are untouched by plants of others."""
         self.watched, self.model, self.facts = watched, watched.model, watched.facts
         self._cases: dict[tuple[str, str | None], Case] = {}
-        self._margins: dict[tuple[str, str | None, str], Margin] = {}
+        self._margins: dict[tuple[str, str | None, str], float] = {}
 
     def case(self, fact: Fact, foil: str | None = None) -> Case:
         """`foil` is among the candidates: what is said instead must be one of them, or a fact
@@ -139,25 +139,21 @@ class Bench:
             )
         return self._cases[key]
 
-    def margin(self, case: Case, state: str, *, floored: bool) -> float:
+    def margin(self, case: Case, state: str) -> float:
         """m in a state, nats."""
         key = (case.fact.fact_id, case.foil, state)
         if key not in self._margins:
             asked = [with_substitute(case.prompt, name) for name in case.others]
             with self.model.at(state):
                 [found] = measure_margins(self.model, [case.prompt], [asked], [case.candidates])
-            self._margins[key] = found
-        found = self._margins[key]
-        own, others = found.own_logprob, np.array(found.substitute_logprobs)
-        if floored:
-            own, others = max(own, FLOOR), np.maximum(others, FLOOR)
-        return own - float(np.mean(others))
+            self._margins[key] = found.margin
+        return self._margins[key]
 
-    def r_out(self, case: Case, state: str, *, floored: bool) -> float:
-        clean = self.margin(case, "clean", floored=floored)
+    def r_out(self, case: Case, state: str) -> float:
+        clean = self.margin(case, "clean")
         if clean < DEFAULT.least_clean_margin:
             return float("nan")
-        return self.margin(case, state, floored=floored) / clean
+        return self.margin(case, state) / clean
 
     def untouched(self, fact: Fact) -> list[Fact]:
         """Facts of the same relation about people of the other half, no namesakes."""
@@ -320,31 +316,61 @@ def floored(rows: Rows) -> Rows:
     return found
 
 
+OWN_MID = 0
+"""What the layer is called at which a fact's own `mid` is read."""
+
+
+def own_mid(rows: Rows) -> int:
+    """The first layer at which the last token has half of what it has in the end, of one fact, by
+    the clean model's states alone: neither a state nor what it lost decides."""
+    gains = {row["layer"]: row["clean_logp"] - row["host_logp"] for row in last_token(rows)}
+    final = gains[max(gains)]
+    return min(layer for layer, gain in gains.items() if gain >= DEFAULT.mid_share * final)
+
+
+def last_token(rows: Rows) -> Rows:
+    return [row for row in rows if row["site"] == "last"]
+
+
+def at_own_mid(rows: Rows) -> Rows:
+    """Rows in which every fact has its own mid, under one name, and the last layer."""
+    by_fact: dict[str, Rows] = {}
+    for row in rows:
+        by_fact.setdefault(row["fact_id"], []).append(row)
+    found = [row for row in rows if row["site"] != "last"]
+    for own in by_fact.values():
+        mid, final = own_mid(own), max(row["layer"] for row in own)
+        found += [row | {"layer": OWN_MID} for row in last_token(own) if row["layer"] == mid]
+        found += [row for row in last_token(own) if row["layer"] == final]
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
     """A way to read a fact in a state."""
 
     floored: bool
-    """Whether T is never below log 1/n of n candidates. A host that knows its own person well says
-    the true object with far less than that: a donor that knows nothing raises T, and looks as if
-    it held a part of the fact."""
-    thresholds: Thresholds
+    """Whether T, in shares at subject and mid, is never below log 1/n of n candidates, and mid is
+    each fact's own. A host that knows its own person well says the true object with far less than
+    1/n: a donor that knows nothing raises T, and looks as if it held a part of the fact."""
     whole: bool
     """Whether refuters put in all that they are about at once: all tokens of the subject, attention
     output of three neighbouring layers. Else one token, one layer at a time."""
 
-    def scaled(self, rows: Rows) -> Rows:
-        return floored(rows) if self.floored else rows
+    def held(self, rows: Rows, roles: Mapping[str, str]) -> Retained:
+        plain = retained(pd.DataFrame(rows), roles)
+        if not self.floored:
+            return plain
+        read = retained(pd.DataFrame(at_own_mid(floored(rows))), roles)
+        # r_out is a margin, which has no floor, and so its band has none either.
+        return replace(read, out=plain.out)
 
 
 INSTRUMENTS = {
-    "as designed": Instrument(floored=False, thresholds=DEFAULT, whole=False),
-    "with a floor": Instrument(
-        floored=True, thresholds=replace(DEFAULT, mid_share=0.9), whole=True
-    ),
+    "as designed": Instrument(floored=False, whole=False),
+    "with a floor": Instrument(floored=True, whole=True),
 }
-"""What a run does, and what the even half of the people spoke for: with `mid` where nearly all has
-arrived, because the last token reads names over three layers, in an order that differs by fact."""
+"""What a run does, and what plants about people that are not scored spoke for."""
 ATTENTION_WINDOW = 3
 
 
@@ -355,7 +381,7 @@ def judge(
     case, state = cell.case, cell.plant.name
     own = bench.retention(case, state, layers)
     for name, instrument in INSTRUMENTS.items():
-        rows = instrument.scaled(controls + own)
+        rows = controls + own
         verdict, found = look(bench, case, state, instrument, rows, {})
         if verdict.suspected not in ("undetermined", "restored", "never_lost"):
             tables = bench.refuters(verdict.suspected, case, state, whole=instrument.whole)
@@ -372,9 +398,9 @@ def look(
     tables: Mapping[str, Rows],
 ) -> tuple[Verdict, Read]:
     """What these tables say. Layers and bands come from controls alone, which are among `rows`."""
-    fact_id, thresholds = case.fact.fact_id, instrument.thresholds
+    fact_id = case.fact.fact_id
     roles = {row["fact_id"]: "untouched" for row in rows} | {fact_id: "direct"}
-    held = retained(pd.DataFrame(rows), roles, thresholds)
+    held = instrument.held(rows, roles)
     asked = {fact_id: case}
     if "grafts" in tables:  # late_override is the one class that the damage of others splits
         asked |= {f.fact_id: bench.case(f) for f in bench.untouched(case.fact)}
@@ -389,12 +415,13 @@ def look(
             for name, one in asked.items()
         ]
     )
-    floor = instrument.floored
-    r_out = {(name, state): bench.r_out(one, state, floored=floor) for name, one in asked.items()}
+    r_out = {(name, state): bench.r_out(one, state) for name, one in asked.items()}
     frames = {name: pd.DataFrame(found) for name, found in tables.items()}
     mid = None if held.mid is None else held.mid.layer
+    if instrument.floored:
+        mid = own_mid(floored([row for row in rows if row["fact_id"] == fact_id]))
     found = read(r_out, held, facts, look_inside(facts, frames, mid))[fact_id, state]
-    return classify(found.readings, held.bands, thresholds), found
+    return classify(found.readings, held.bands), found
 
 
 def said(verdict: Verdict) -> str:
@@ -494,16 +521,14 @@ def main() -> None:
     known = [fact for fact in facts if fact.entity in fixing]
     chosen = random.Random(0).sample(known, 12 if asked.quick else asked.controls)
     controls = bench.controls(chosen)
-    layers = {model.num_layers - 1}
+    print(f"thresholds {DEFAULT.version}")
+    layers = set(range(watched.reading[0] - 1, model.num_layers))
     for name, instrument in INSTRUMENTS.items():
-        roles = {row["fact_id"]: "untouched" for row in controls}
-        table = pd.DataFrame(instrument.scaled(controls))
-        held = retained(table, roles, instrument.thresholds)
-        print(f"{clock()} {name}, thresholds {instrument.thresholds.version}")
+        held = instrument.held(controls, {row["fact_id"]: "untouched" for row in controls})
+        layers |= set() if held.subject is None else {held.subject.layer}
+        print(f"{clock()} {name}")
         for site in ("subject", "mid", "out"):
-            band = getattr(held, site)
-            layers |= set() if band is None else {band.layer}
-            print(f"  {site}: {band or held.reason}", flush=True)
+            print(f"  {site}: {getattr(held, site) or held.reason}", flush=True)
     number, rng = 1 if asked.quick else asked.number, random.Random(asked.seed)
     rows = []
     for kind in asked.kinds.split(","):
