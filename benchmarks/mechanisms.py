@@ -5,10 +5,11 @@
     python benchmarks/mechanisms.py --seed 2 --csv cells.csv
 
 Half of the people (the even ones) fix what verdicts depend on: the layers that are read, and the
-bands of what is intact and what is lost, from controls in the clean model. Nothing else is fitted,
-thresholds are the library's. On the other half, damage of a known kind is planted
+bands of what is intact and what is lost, from controls in the clean model. Thresholds are the
+library's. About others, none of whom was looked at before, damage of a known kind is planted
 (`restor_interp.testing.plants`), measured with the library's instruments, joined by its own
-`explain.readings`, and classified. Printed are:
+`explain.readings`, and classified: once as a run does, and once as plants about people who are
+not scored said it would be better (`INSTRUMENTS`). Printed are, for both,
 
 * the confusion matrix: rows are what was planted, columns what is said;
 * balanced accuracy over the planted mechanisms, and how often nothing is said (`undetermined`);
