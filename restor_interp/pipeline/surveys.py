@@ -74,17 +74,13 @@ def add_steps(
 ) -> None:
     """A cell per survey and state that it is wanted of, and the fitted lens where it is read.
 
-    Raises `ConfigError` for a survey that does not exist, or that captures are missing for.
+    Surveys of captured activations are left out where nothing is captured. Raises `ConfigError`
+    for a survey that does not exist.
     """
     bench, explanation = build.bench, build.bench.config.explanation
     for name in explanation.surveys:
         if name not in SURVEYS:
             raise unknown_name("survey", name, SURVEYS)
-        if SURVEYS[name].reads_captures and not explanation.capture:
-            raise ConfigError(
-                f"the survey {name} reads captured activations: leave explanation.capture on, or "
-                f"take {name} out of explanation.surveys"
-            )
     known = Known(
         states=states,
         jobs={} if bench.config.checkpoints else {j.state_name: j for j in training.jobs(bench)},
@@ -93,6 +89,8 @@ def add_steps(
     corruption = f"train/{training.CORRUPTION}"
     for name in explanation.surveys:
         survey = SURVEYS[name]
+        if survey.reads_captures and not explanation.capture:
+            continue
         for state in wanted:
             if state == "clean" or not survey.of(known, state):
                 continue

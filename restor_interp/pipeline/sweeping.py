@@ -117,7 +117,7 @@ def sweep_config(
             "corruption": {**base.corruption, "checkpoints": 0},
             "unlearning": {**base.unlearning, "checkpoints": 0},
             "explanation": type(base.explanation)(
-                capture=False, probes=(), analyses=(), lens_facts=0, traced_facts=0
+                capture=False, probes=(), analyses=(), surveys=(), lens_facts=0, traced_facts=0
             ),
             "judges": {},
             "robustness": type(base.robustness)(),

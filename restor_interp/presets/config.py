@@ -143,7 +143,7 @@ class ExplanationSettings(Section):
         "gradients",
         "timeline",
     )
-    """What is looked at of whole states (`traced_states`)."""
+    """What is looked at of whole states (`traced_states`); what reads captures, with `capture`."""
     survey_facts: int = Field(default=4, ge=1)
     """Facts that surveys take as their examples."""
     per_analysis: dict[str, AnalysisSettings] = Field(default_factory=dict)

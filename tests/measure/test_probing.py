@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from restor_interp.errors import DataError
-from restor_interp.measure.probing import Folds, fit_probe
+from restor_interp.measure.probing import fit_direction, fit_probe
 from restor_interp.measure.ridge import Spectrum
 
 
@@ -247,6 +247,11 @@ def test_activations_without_any_variation_give_chance_not_an_error():
     assert probe.score.accuracy <= 0.5
 
 
-def test_activations_that_are_all_the_same_are_refused():
-    with pytest.raises(DataError, match="nothing to read"):
-        Folds(np.ones((12, 4)), entities=[str(row // 2) for row in range(12)])
+def test_a_logistic_direction_needs_activations_that_vary():
+    with pytest.raises(DataError, match="nothing to fit"):
+        fit_direction(
+            np.ones((12, 4)),
+            ["yes", "no"] * 6,
+            kind="logistic",
+            entities=[str(row // 2) for row in range(12)],
+        )

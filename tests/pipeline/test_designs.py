@@ -41,7 +41,9 @@ def tiny(**data):
             "questions": base.questions.model_copy(
                 update={"contexts": 2, "candidates": 6, "substitutes": 2}
             ),
-            "explanation": type(base.explanation)(capture=False, probes=(), analyses=()),
+            "explanation": type(base.explanation)(
+                capture=False, probes=(), analyses=(), surveys=()
+            ),
             "corruption": {"epochs": 3, "learning_rate": 2e-3, "batch_size": 2},
             "unlearning": {"steps": 2, "batch_size": 2},
             "methods": {"npo": base.methods["npo"]},

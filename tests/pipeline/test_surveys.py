@@ -72,7 +72,8 @@ def test_probes_are_given_statements_other_entities_and_a_model_that_knows_nothi
 def test_every_probe_of_the_gallery_measured_something(finished):
     probes = finished.table("probes")
     measured = probes.loc[probes["value"].notna()].groupby("probe").size()
-    assert set(measured.index) == set(finished.config.explanation.probes)
+    # Three corrupted entities cannot be split into five folds.
+    assert set(measured.index) == {*finished.config.explanation.probes} - {"true_versus_false"}
     unmeasured = probes.loc[probes["value"].isna()]
     assert unmeasured["reason"].map(lambda why: isinstance(why, str) and bool(why)).all()
 
@@ -86,8 +87,8 @@ def test_a_survey_that_cannot_be_is_refused_before_any_work(small_config, tmp_pa
 
     with pytest.raises(ConfigError, match="drift"):
         asked(surveys=("drft",))
-    with pytest.raises(ConfigError, match=r"explanation\.capture"):
-        asked(surveys=("drift",), capture=False, probes=())
+    uncaptured = [cell.cell for cell in asked(capture=False, probes=())]
+    assert "weights/npo" in uncaptured and "drift/npo" not in uncaptured
     cells = [cell.cell for cell in asked(surveys=("weights",), probe_controls=False)]
     assert "weights/npo" in cells and "weights/clean" not in cells
     assert not [name for name in cells if name.startswith(("drift", "statements", "random"))]

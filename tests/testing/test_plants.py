@@ -28,12 +28,12 @@ from restor_interp.testing.plants.weights import norms
 
 @pytest.fixture(scope="module")
 def watched():
-    """Six pairs of people with the same first name, and a model that knows them."""
+    """Five pairs of people with the same first name, and a model that knows them."""
     people = sorted({fact.entity for fact in bios_facts()})
     by_first = {}
     for name in people:
         by_first.setdefault(name.split()[0], []).append(name)
-    pairs = [names[:2] for names in by_first.values() if len(names) > 1][:6]
+    pairs = [names[:2] for names in by_first.values() if len(names) > 1][:5]
     facts = bios_facts().only(entities=list(itertools.chain(*pairs)))
     return watch(ri.load_model("bios"), facts)
 
@@ -258,8 +258,9 @@ def test_a_distributed_change_is_everywhere_and_no_part_of_it_is_enough(watched)
 # ---- trained
 
 
+@pytest.mark.slow
 def test_training_is_confined_and_its_facts_are_lost(watched, monkeypatch):
-    monkeypatch.setattr("restor_interp.testing.plants.trained.STEPS", 14)
+    monkeypatch.setattr("restor_interp.testing.plants.trained.STEPS", 20)
     [plant] = make_plants(
         watched.model, watched.facts, kind="trained_late_mlp", seed=0, number=1, watched=watched
     )

@@ -89,15 +89,10 @@ class Folds:
                 seen in other words; its shuffled labels are then a control task.
 
         Raises:
-            DataError: lengths that differ, activations that are not finite or the same in all
-                rows, fewer values than folds, or fewer than `LEAST_ENTITIES` entities.
+            DataError: lengths that differ, activations that are not finite, fewer values than
+                folds, or fewer than `LEAST_ENTITIES` entities.
         """
         self.x = as_matrix("activations", activations, len(entities))
-        if len(self.x) and not np.ptp(self.x, axis=0).any():
-            raise DataError(
-                "the activations of all rows are the same, so that there is nothing to read: the "
-                "embedding of a token that all prompts share, perhaps; choose a later layer"
-            )
         self.entities = tuple(entities)
         self.groups = np.unique(np.asarray(entities, dtype=str), return_inverse=True)[1]
         self.seed = seed

@@ -203,6 +203,11 @@ def _logistic(
     index: Int[np.ndarray, " train"],
     strength: float,
 ) -> LogisticRegression:
+    if not x.shape[1]:
+        raise DataError(
+            "the activations of all training rows are the same, so that there is nothing to fit: "
+            "the embedding of a token that all prompts share, perhaps; choose a later layer"
+        )
     penalty = max(fold.spectrum.penalty(strength), 1e-12)
     # Fitted hundreds of times on checked arrays: checking them again takes as long as the fit.
     with config_context(assume_finite=True, skip_parameter_validation=True):
