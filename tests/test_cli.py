@@ -21,7 +21,8 @@ from restor_interp.store import Store
 SMALL = [
     "data.documents_per_entity=4", "questions.contexts=1", "questions.candidates=6",
     "explanation.lens_facts=2", "explanation.traced_facts=1", "explanation.probes=[]",
-    "explanation.capture=false", "explanation.surveys=[]", "unlearning={steps: 2}", "corruption={epochs: 1}",
+    "explanation.capture=false", "explanation.surveys=[]", "unlearning={steps: 2}",
+    "corruption={epochs: 1}",
     "methods={npo: {method: npo}}",
 ]  # fmt: skip
 
