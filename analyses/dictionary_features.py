@@ -15,6 +15,7 @@ the same features change. Features of a dictionary are not units of the model.
 """
 
 import functools
+from typing import Literal
 
 import restor_interp as ri
 
@@ -39,7 +40,7 @@ def dictionary_features(
     position="last",
     top=5,
     controls=3,
-    scope="question",
+    scope: Literal["question", "all"] = "question",
     seed=1,
 ) -> ri.AnalysisResult:
     rows = ri.feature_rows(

@@ -13,6 +13,8 @@ little. A token can matter by its place alone: that the subject's tokens matter 
 the state knows whom they name.
 """
 
+from typing import Literal
+
 import restor_interp as ri
 
 
@@ -29,7 +31,7 @@ def token_attribution(
     steps=16,
     sample=32,
     replacement="the",
-    scope="question",
+    scope: Literal["question", "all"] = "question",
     seed=1,
 ) -> ri.AnalysisResult:
     found = ri.attribute_tokens(

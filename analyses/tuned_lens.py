@@ -13,6 +13,8 @@ shows the true object as well, so that the map brings it in, and not the state. 
 the clean model can misread a state that says the same in other terms: an absence is weak evidence.
 """
 
+from typing import Literal
+
 import restor_interp as ri
 
 
@@ -27,7 +29,7 @@ def tuned_lens(
     false,
     tuned_lens=None,
     positions=("last", "subject_last"),
-    decoder="own",
+    decoder: Literal["own", "clean"] = "own",
 ) -> ri.AnalysisResult:
     found = ri.tuned_lens(
         model,
