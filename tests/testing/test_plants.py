@@ -259,8 +259,7 @@ def test_a_distributed_change_is_everywhere_and_no_part_of_it_is_enough(watched)
 
 
 @pytest.mark.slow
-def test_training_is_confined_and_its_facts_are_lost(watched, monkeypatch):
-    monkeypatch.setattr("restor_interp.testing.plants.trained.STEPS", 20)
+def test_training_is_confined_and_its_facts_are_lost(watched):
     [plant] = make_plants(
         watched.model, watched.facts, kind="trained_late_mlp", seed=0, number=1, watched=watched
     )
