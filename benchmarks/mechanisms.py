@@ -1,6 +1,6 @@
 """Do the rules for mechanisms name what was planted? On the calibration model, beside decoys.
 
-    python benchmarks/mechanisms.py                # 20 plants of each kind; more than an hour
+    python benchmarks/mechanisms.py                # 20 plants of each kind, five minutes
     python benchmarks/mechanisms.py --quick        # one of each, few people: does it work?
     python benchmarks/mechanisms.py --seed 2 --csv cells.csv
 
