@@ -372,6 +372,7 @@ def memory_of(model: ri.HookedModel, texts: Texts, method: str, side: str) -> di
 
     One model is loaded on either side. Ours then goes to the corrupted state and keeps a copy of
     what that changes; the usual side has the corrupted weights alone, and copies the whole model.
+    (The second loss of `kl` is rounding on both: where it starts, its gradient is zero.)
     """
     start = our_start(model)
     loaded = _status("VmRSS") / MIB
