@@ -1,10 +1,13 @@
-"""Which single values, put from one state into another, bring the fact back, or take it away?
+"""Which values, put from one state into another, bring the fact back, or take it away?
 
 Cross-model activation patching (Prakash et al. 2024, "Fine-tuning enhances existing mechanisms",
 between states of one model; within one model Vig et al. 2020 and Meng et al. 2022). Forth: the
-clean model's value at one token and layer is put into an unlearned state. Back: the state's value
-is put into the clean model. A score is the log-odds of the true against the false object; `effect`
-is the share of the gap between the two states, blank where that is below 1 nat.
+clean model's value at one layer is put into an unlearned state. Back: the state's value is put into
+the clean model. Values are the residual stream at one token (`resid`), at all tokens of the subject
+at once (`subject`: does the state lack what the subject carries?), and attention output of `window`
+neighbouring layers at the last token (`attn`: does it lack what attention brings there?). A score
+is the log-odds of the true against the false object; `effect` is the share of the gap between the
+two states, blank where that is below 1 nat.
 
 The null: the same values from a donor that is asked about another entity. What they bring as well
 is no knowledge of this one (rows with `null` = "wrong_entity", on the scale of the real ones).
@@ -28,8 +31,8 @@ def cross_state_patching(
     false,
     substitute,
     donor="clean",
-    kinds=("resid",),
-    window=1,
+    kinds=("resid", "subject", "attn"),
+    window=3,
     back=True,
     null=True,
 ) -> ri.AnalysisResult:
@@ -44,6 +47,8 @@ def cross_state_patching(
         for giver, host in [(donor, state), (state, donor)][: 1 + back]:
             for kind in kinds:
                 asked = {"donor": giver, "host": host, "kind": kind, "window": window}
+                if kind == "attn":
+                    asked["positions"] = ["last"]
                 grid = ri.patch_states(model, prompt, true, false, **asked)
                 rows += grid.rows(fact_id=fact.fact_id)
                 name = f"{fact.fact_id}/{prompt.context_id}/{giver}/{host}/{kind}"

@@ -37,7 +37,8 @@ _COLUMNS = {
         " mean_logprob sum_logprob n_tokens first_divergence"
     ),
     "margins": (
-        "fact_id context_id state margin own_logprob substitute_logprob n_substitutes reason"
+        "fact_id context_id state margin floored_margin own_logprob substitute_logprob "
+        "n_substitutes reason"
     ),
     "training": (
         "state step loss forget_loss retain_loss grad_norm forget_nll retain_nll tokens seconds"
@@ -50,7 +51,7 @@ _COLUMNS = {
     "attributions": "fact_id donor host kind metric object layer position approx exact",
     "contributions": "fact_id state part layer head value",
     "patches": "fact_id donor host kind metric object layer position head effect",
-    "retention": "fact_id state donor_kind site layer logp host_logp clean_logp share",
+    "retention": "fact_id state donor_kind site layer logp host_logp clean_logp clean_effect share",
     "grafts": "fact_id donor host modules order effect control_effect",
     "probes": "probe state fitted_on layer position metric value control control_value n",
     "fates": ("fact_id state fate mechanism flags margin r_subject r_mid r_out rds evidence"),

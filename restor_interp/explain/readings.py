@@ -58,22 +58,27 @@ Inside = Mapping[Key, Mapping[str, Any]]
 """Fields of `Readings` and `Places` that the instruments measured."""
 
 
-def look_inside(facts: pd.DataFrame, tables: Mapping[str, pd.DataFrame], mid: int | None) -> Inside:
-    """What the instruments beside retention say; `mid`: the layer from which on layers are late.
+Mids = Mapping[str, int]
+"""fact_id -> the layer at which its `r_mid` is read: those after it are late."""
+
+
+def look_inside(facts: pd.DataFrame, tables: Mapping[str, pd.DataFrame], mids: Mids) -> Inside:
+    """What the instruments beside retention say.
 
     Args:
         facts: fact_id, and true_objects where a lens was measured.
         tables: of `TABLES`, those that the run has.
+        mids: of the facts that have one.
     """
     found: dict[Key, dict[str, Any]] = {}
     parts = {name: tables[name] for name in TABLES if name in tables and len(tables[name])}
     sources = [
-        _late(parts.get("grafts"), mid),
+        _late(parts.get("grafts"), mids),
         _attention(parts.get("patches")),
         _subject(parts.get("patches")),
-        _false_leads(parts.get("lens"), facts, mid),
+        _false_leads(parts.get("lens"), facts, mids),
         _routes(parts.get("knockouts"), parts.get("contributions")),
-        _writers(parts.get("contributions"), mid),
+        _writers(parts.get("contributions"), mids),
     ]
     for source in sources:
         for key, values in source:
@@ -90,7 +95,7 @@ def read(
         r_out: m_S / m_clean of every fact and state that has one; where one has none, the share
             that its whole answer brings the host stands in for it.
         facts: fact_id, relation, role.
-        inside: what `look_inside` found, with the same `mid` as `held`.
+        inside: what `look_inside` found, with the `mid_layers` of `held`.
     """
     shares = {
         key: float(own["answer"])
@@ -118,7 +123,7 @@ def read(
         )
         places = Places(
             subject=None if held.subject is None else held.subject.layer,
-            mid=None if held.mid is None else held.mid.layer,
+            mid=held.mid_layers.get(fact_id),
             out_is_share=key in shares and key not in r_out,
             **{name: value for name, value in values.items() if name not in own},
         )
@@ -153,15 +158,16 @@ def _from_clean(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows["donor"].eq("clean") & rows["effect"].notna()]
 
 
-def _late(grafts: pd.DataFrame | None, mid: int | None) -> Told:
+def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
     """What clean weights of layers after `mid` bring, and random ones of equal norm.
 
     All of these layers at once where that was measured (`top_down`): then nothing was chosen.
     """
-    if grafts is None or mid is None:
+    if grafts is None:
         return
     rows = _from_clean(grafts)
-    rows = rows.loc[rows["judged_on"].eq("fact") & rows["layer"].gt(mid)]
+    is_late = rows["layer"].gt(rows["fact_id"].map(mids).astype(float))
+    rows = rows.loc[rows["judged_on"].eq("fact") & is_late]
     rows = rows.loc[rows["control_high"].notna()]
     for by in ("layer", "top_down"):
         for key, own in rows.loc[rows["by"].eq(by)].groupby(["fact_id", "host"], sort=False):
@@ -205,18 +211,20 @@ def _subject(patches: pd.DataFrame | None) -> Told:
     if patches is None:
         return
     rows = _from_clean(patches)
-    rows = rows.loc[rows["kind"].eq("resid") & rows["in_subject"].eq(True)]
-    tokens = rows.groupby(["fact_id", "host"])["position"].nunique().to_dict()
-    for key, effect, layer, control in _best(rows):
-        yield (
-            key,
-            {
-                "subject_effect": effect,
-                "subject_control": control,
-                "subject_in": layer,
-                "subject_whole": tokens[key] == 1,
-            },
-        )
+    token = rows.loc[rows["kind"].eq("resid") & rows["in_subject"].eq(True)]
+    # Later, so that the whole subject, where it was put in, is what counts.
+    for chosen in (token, rows.loc[rows["kind"].eq("subject")]):
+        tokens = chosen.groupby(["fact_id", "host"])["position"].nunique().to_dict()
+        for key, effect, layer, control in _best(chosen):
+            yield (
+                key,
+                {
+                    "subject_effect": effect,
+                    "subject_control": control,
+                    "subject_in": layer,
+                    "subject_whole": tokens[key] == 1,
+                },
+            )
 
 
 # ---- flags
@@ -253,23 +261,25 @@ def lens_leads(lens: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return sides["true"] + sides["false"]  # pyright: ignore
 
 
-def _false_leads(lens: pd.DataFrame | None, facts: pd.DataFrame, mid: int | None) -> Told:
+def _false_leads(lens: pd.DataFrame | None, facts: pd.DataFrame, mids: Mids) -> Told:
     """The greatest lead of the false object between `mid` and the model's own answer."""
-    if lens is None or mid is None:
+    if lens is None:
         return
     leads = lens_leads(lens, facts)
     if leads.empty:
         return
-    last = max(leads.columns)
-    # layer l of the lens is read before block l: after `mid` it is mid + 1
-    inside = [layer for layer in leads.columns if mid + 1 <= layer < last]
-    table = {key: row.to_numpy(float) for key, row in leads[inside].iterrows()}
+    layers = np.array([int(layer) for layer in leads.columns])
+    table = {key: row.to_numpy(float) for key, row in leads.iterrows()}
     for (fact_id, state), own in table.items():  # pyright: ignore
+        if fact_id not in mids:
+            continue
         clean = table.get((fact_id, "clean"))
         beyond = own if clean is None else np.minimum(own, own - clean)
-        if len(beyond) and np.isfinite(beyond).any():
-            at = int(np.nanargmax(beyond))
-            yield (fact_id, state), {"false_lead": float(beyond[at]), "false": int(inside[at])}
+        # layer l of the lens is read before block l: after `mid` it is mid + 1
+        inside = (layers > mids[fact_id]) & (layers < layers.max()) & np.isfinite(beyond)
+        if inside.any():
+            at = int(np.argmax(np.where(inside, beyond, -np.inf)))
+            yield (fact_id, state), {"false_lead": float(beyond[at]), "false": int(layers[at])}
 
 
 def _routes(knockouts: pd.DataFrame | None, contributions: pd.DataFrame | None) -> Told:
@@ -298,10 +308,11 @@ def _routes(knockouts: pd.DataFrame | None, contributions: pd.DataFrame | None) 
                 yield (fact_id, state), {"route_similarity": cosine}
 
 
-def _writers(contributions: pd.DataFrame | None, mid: int | None) -> Told:
+def _writers(contributions: pd.DataFrame | None, mids: Mids) -> Told:
     """The late layers that write most against the true object, beyond the clean model's."""
-    if contributions is None or mid is None:
+    if contributions is None:
         return
+    mid = contributions["fact_id"].map(mids).astype(float)
     rows = contributions.loc[contributions["layer"].gt(mid)]
     table = rows.pivot_table(
         index=["fact_id", "state"], columns="layer", values="value", aggfunc="sum"

@@ -1,16 +1,17 @@
 """What the table `retention` says of each fact: is it held at the subject, and on its way out?
 
-R_site is read at one layer per site, fixed on *untouched* facts by what the clean model's own
-states add to T = log p_C(true), averaged over facts (design §8):
+R_site is read where the clean model's own states say, by what they add to T = log p_C(true):
 
-    subject   the last layer with ≥ 80% of the greatest mean effect of the subject's tokens: up to
-              there the subject carries the fact
-    mid       the first layer with ≥ 50% of the mean effect that the last token has in the end:
-              there the fact has arrived
+    subject   the last layer with ≥ 80% of the greatest effect of the subject's tokens, on average
+              over *untouched* facts: up to there the subject carries the fact
+    mid       the first layer with ≥ 50% of the effect that the last token has in the end, of the
+              very fact: there it has arrived
     out       the last layer that was measured, at the last token: what the model says
 
-so that neither a state nor the fact that is judged decides where one looks. What counts as intact
-or as lost comes from controls, the clean model as a donor, at the same layer and site:
+so that no state that is judged decides where one looks. Facts arrive in different layers: at one
+layer for all of them, those that come later have nothing to lose yet, and those that came earlier
+have been overwritten already. What counts as intact or as lost comes from controls, the clean model
+as a donor, at the same places (of `mid`: each fact's own):
 
     intact    above the 5th percentile of clean donors after other few-shot examples
     lost      below the 95th percentile of clean donors asked about a wrong entity
@@ -25,9 +26,9 @@ a share of more than a half ever called lost: where wrong entities reach that, b
 answer happens to be the same, the control does not tell knowledge from its absence; nor one of less
 than a half intact.
 
-r_out itself is m_S / m_clean and comes from the margins; its controls are the same donors at `out`,
-where a donor's whole answer is put in, and so is the share that stands in for it where a margin was
-not measured. All numbers: `explain.thresholds`.
+r_out itself is m_S / m_clean and comes from the floored margins (`measure.margins`); its controls
+are the same donors at `out`, where a donor's whole answer is put in, and so is the share that
+stands in for it where a margin was not measured. All numbers: `explain.thresholds`.
 
 `rds` is a depth score in the way of UDS ("Measuring the depth of LLM unlearning via activation
 patching", arXiv 2605.24614), which is Σ_l Δ1_l · clip(Δ2_l / Δ1_l, 0, 1) / Σ_l Δ1_l over layers
@@ -68,6 +69,7 @@ class Band:
     """Where a site is read, and which shares its controls have there."""
 
     layer: int
+    """Of `mid`: the middle one of the layers at which untouched facts are read."""
     intact_above: float
     """NaN without controls."""
     lost_below: float
@@ -160,6 +162,8 @@ class Retained:
     n_untouched: int
     """Facts on which the layers were fixed."""
     reason: str | None = None
+    mid_layers: Mapping[str, int] = field(default_factory=dict)
+    """fact_id -> the layer at which its own `r_mid` is read."""
     by_fact: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(fact_id, state) -> `r_subject` and its verdict `subject`, `r_mid` and its verdict `mid`,
     `answer` (the share at `out`), `rds`, `rds_unclipped`; None where they were not measured."""
@@ -184,15 +188,18 @@ def retained(
 class Shares:
     """The table `retention` by site and layer, before any threshold is applied to it."""
 
-    effects: Mapping[str, pd.Series]
-    """Site -> layer -> mean effect (nats) of the clean donor over untouched facts."""
-    n_untouched: int
+    subject_effects: pd.Series
+    """Layer -> mean effect (nats) of the clean donor at the subject, over untouched facts."""
+    last_effects: pd.DataFrame
+    """fact_id × layer: effect (nats) of the clean donor at the last token."""
+    untouched: frozenset[str]
+    """Facts on which layers are fixed."""
     shares: Mapping[tuple[str, int], Mapping[Key, float]]
     """(site, layer) -> (fact_id, state) -> share."""
     depths: Mapping[str, Mapping[Key, float]]
     """`rds` and `rds_unclipped` -> (fact_id, state) -> score."""
-    controls: Mapping[tuple[str, int, str], Controls]
-    """(site, layer, kind of donor) -> its shares."""
+    controls: Mapping[tuple[str, str], pd.DataFrame]
+    """(site, kind of donor) -> fact_id, layer, share."""
     keys: Sequence[Key]
     """Every fact and state that was measured, whether it has a share or not."""
     last_layer: int | None
@@ -202,11 +209,13 @@ class Shares:
         """`roles`: fact_id -> role."""
         if retention.empty:
             return cls(
-                effects={}, n_untouched=0, shares={}, depths={}, controls={}, keys=(),
-                last_layer=None,
+                subject_effects=pd.Series(), last_effects=pd.DataFrame(), untouched=frozenset(),
+                shares={}, depths={}, controls={}, keys=(), last_layer=None,
             )  # fmt: skip
-        names = [name for name, role in roles.items() if role == "untouched"]
-        untouched = retention.loc[retention["fact_id"].isin(names)]
+        names = {name for name, role in roles.items() if role == "untouched"}
+        effects = _clean_effects(retention)
+        at_subject = effects.loc["subject"] if "subject" in effects.index else pd.DataFrame()
+        of_untouched = at_subject.loc[at_subject.index.isin(names)]
         is_state = retention["donor_kind"].eq("state")
         finite = retention.loc[retention["share"].notna()].astype({"share": float})
         states = retention.loc[is_state]
@@ -214,17 +223,16 @@ class Shares:
         shares: dict[tuple[str, int], dict[Key, float]] = {}
         for (site, layer, fact_id, state), value in means.to_dict().items():  # pyright: ignore
             shares.setdefault((site, int(layer)), {})[fact_id, state] = value
-        others = finite.loc[~is_state].groupby(["site", "layer", "donor_kind"])
+        others = finite.loc[~is_state].groupby(["site", "donor_kind"])
         return cls(
-            effects=_mean_effects(untouched),
-            n_untouched=int(untouched["fact_id"].nunique()),
+            subject_effects=of_untouched.mean().dropna(),
+            last_effects=effects.loc["last"] if "last" in effects.index else pd.DataFrame(),
+            untouched=frozenset(names & set(retention["fact_id"])),
             shares=shares,
             depths=_depths(states.loc[states["site"].eq("subject")]),
             controls={
-                (site, int(layer), kind): Controls(
-                    shares=own["share"].to_numpy(), facts=own["fact_id"].to_numpy()
-                )
-                for (site, layer, kind), own in others  # pyright: ignore
+                (site, kind): own[["fact_id", "layer", "share"]]
+                for (site, kind), own in others  # pyright: ignore
             },
             keys=tuple(dict.fromkeys(zip(states["fact_id"], states["state"], strict=True))),
             last_layer=int(retention["layer"].to_numpy().max()),
@@ -236,70 +244,93 @@ class Shares:
             return Retained(
                 subject=None, mid=None, n_untouched=0, reason="retention was not measured"
             )
-        layers = {"subject": self.subject_layer(thresholds), "mid": self.mid_layer(thresholds)}
-        if not self.n_untouched:
-            reason = "no untouched fact was measured, on which layers could be fixed"
-        elif None in layers.values():
-            least = thresholds.least_effect
-            reason = f"on untouched facts the clean model adds less than {least:g} nat"
-        else:
-            reason = None
-        places = {
-            name: None if layer is None else (SITE_OF[name], layer)
-            for name, layer in layers.items()
+        subject, mids = self.subject_layer(thresholds), self.mid_layers(thresholds)
+        of_untouched = [layer for name, layer in mids.items() if name in self.untouched]
+        mid = sorted(of_untouched)[len(of_untouched) // 2] if of_untouched else None
+        last = self.last_layer
+        bands = {
+            "subject": self._band("subject", subject, thresholds),
+            "mid": self._band("last", mid, thresholds, mids),
+            "out": self._band("last", last, thresholds),
         }
-        bands = {name: self._band(place, thresholds) for name, place in places.items()}
         by_fact = {}
         for key in self.keys:
             own: dict[str, Any] = {name: self.depths[name].get(key) for name in self.depths}
-            for name, place in places.items():
-                share = None if place is None else self.shares.get(place, {}).get(key)
+            for name, layer in (("subject", subject), ("mid", mids.get(key[0]))):
                 band = bands[name]
+                share = (
+                    None if band is None else self.shares.get((SITE_OF[name], layer), {}).get(key)
+                )
                 own[f"r_{name}"] = share
                 own[name] = (
                     None if band is None or share is None else band.verdict(share, thresholds)
                 )
-            own["answer"] = self.shares.get(("last", self.last_layer), {}).get(key)
+            own["answer"] = self.shares.get(("last", last), {}).get(key)
             by_fact[key] = own
         return Retained(
-            subject=bands["subject"],
-            mid=bands["mid"],
-            out=self._band(("last", self.last_layer), thresholds),
-            n_untouched=self.n_untouched,
-            reason=reason,
+            **bands,
+            n_untouched=len(self.untouched),
+            reason=self._reason(subject, mid, thresholds),
+            mid_layers=mids,
             by_fact=by_fact,
         )
 
     def subject_layer(self, thresholds: Thresholds = DEFAULT) -> int | None:
         """The last layer with ≥ 80% of the greatest mean subject effect."""
-        means = self.effects.get("subject")
-        if means is None or means.max() < thresholds.least_effect:
+        means = self.subject_effects
+        if means.empty or means.max() < thresholds.least_effect:
             return None
         return int(means.index[means >= thresholds.subject_share * means.max()].max())
 
-    def mid_layer(self, thresholds: Thresholds = DEFAULT) -> int | None:
-        """The first layer with ≥ 50% of the mean effect that the last token has in the end."""
-        means = self.effects.get("last")
-        if means is None or means.iloc[-1] < thresholds.least_effect:
+    def mid_layers(self, thresholds: Thresholds = DEFAULT) -> dict[str, int]:
+        """fact_id -> the first layer with ≥ 50% of the effect that its last token has in the end;
+        without facts to which the clean model adds too little there."""
+        if self.last_effects.empty:
+            return {}
+        finals = self.last_effects[self.last_layer]
+        arrived = self.last_effects.ge(thresholds.mid_share * finals, axis=0)
+        first = arrived.idxmax(axis=1)[finals >= thresholds.least_effect]
+        return {str(name): int(layer) for name, layer in first.items()}
+
+    def _reason(self, subject: int | None, mid: int | None, thresholds: Thresholds) -> str | None:
+        """Why a layer could not be fixed."""
+        if not self.untouched:
+            return "no untouched fact was measured, on which layers could be fixed"
+        if subject is None or mid is None:
+            least = thresholds.least_effect
+            return f"on untouched facts the clean model adds less than {least:g} nat"
+        return None
+
+    def _band(
+        self,
+        site: str,
+        layer: int | None,
+        thresholds: Thresholds,
+        own_layers: Mapping[str, int] | None = None,
+    ) -> Band | None:
+        """The band at a layer, or at each fact's own."""
+        if layer is None:
             return None
-        return int(means.index[means >= thresholds.mid_share * means.iloc[-1]].min())
+        found = []
+        for kind in CONTROLS.values():
+            rows = self.controls.get((site, kind))
+            if rows is None:
+                found.append(Controls.none())
+                continue
+            where = layer if own_layers is None else rows["fact_id"].map(own_layers)
+            rows = rows.loc[rows["layer"].eq(where)]
+            found.append(
+                Controls(shares=rows["share"].to_numpy(), facts=rows["fact_id"].to_numpy())
+            )
+        return Band.of(layer, *found, thresholds)
 
-    def _band(self, place: tuple[str, int] | None, thresholds: Thresholds) -> Band | None:
-        if place is None:
-            return None
-        intact, lost = (
-            self.controls.get((*place, kind), Controls.none()) for kind in CONTROLS.values()
-        )
-        return Band.of(place[1], intact, lost, thresholds)
 
-
-def _mean_effects(untouched: pd.DataFrame) -> dict[str, pd.Series]:
-    """Site -> layer -> mean over facts of what the clean model's own states add: every row of a
-    fact has it, once is enough."""
-    once = untouched.drop_duplicates(["fact_id", "site", "layer"])
-    effects = once.assign(effect=(once["clean_logp"] - once["host_logp"]).astype(float))
-    sites: Any = effects.groupby("site")
-    return {str(site): own.groupby("layer")["effect"].mean().sort_index() for site, own in sites}
+def _clean_effects(retention: pd.DataFrame) -> pd.DataFrame:
+    """[site, fact_id] × layer: what the clean model's own states add (nats). Every row of a fact
+    has it, once is enough."""
+    once = retention.drop_duplicates(["site", "fact_id", "layer"])
+    effects = once.astype({"clean_effect": float, "layer": int})
+    return effects.pivot(index=["site", "fact_id"], columns="layer", values="clean_effect")
 
 
 def depth_scores(rows: pd.DataFrame) -> tuple[float, float]:
@@ -314,7 +345,7 @@ def _depths(rows: pd.DataFrame) -> dict[str, dict[Key, float]]:
     """Both scores of every fact and state that has a share."""
     rows = rows.loc[rows["share"].notna()]
     shares = rows["share"].astype(float)
-    clean = (rows["clean_logp"] - rows["host_logp"]).astype(float)
+    clean = rows["clean_effect"].astype(float)
     keys = [rows["fact_id"], rows["state"]]
     total: Any = clean.groupby(keys, sort=False).sum()
     kinds = {"rds": shares.clip(0, 1), "rds_unclipped": shares}

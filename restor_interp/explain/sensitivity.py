@@ -72,7 +72,7 @@ class _Judge:
     ) -> None:
         self.facts, self.margins, self.tables, self.base = facts, margins, tables, base
         self.shares = Shares.of(retention, dict(zip(facts["fact_id"], facts["role"], strict=True)))
-        self.inside: dict[int | None, Inside] = {}
+        self.inside: dict[tuple[tuple[str, int], ...], Inside] = {}
         self.held = self.shares.read(base)
         self.found = self._read(base, self.held)
 
@@ -90,7 +90,7 @@ class _Judge:
         }
 
     def _read(self, thresholds: Thresholds, held: Retained) -> dict[Key, Read]:
-        mid = None if held.mid is None else held.mid.layer
-        if mid not in self.inside:
-            self.inside[mid] = look_inside(self.facts, self.tables, mid)
-        return read(shares_out(self.margins, thresholds), held, self.facts, self.inside[mid])
+        mids = tuple(held.mid_layers.items())
+        if mids not in self.inside:
+            self.inside[mids] = look_inside(self.facts, self.tables, held.mid_layers)
+        return read(shares_out(self.margins, thresholds), held, self.facts, self.inside[mids])

@@ -47,8 +47,9 @@ class Judged:
 
 
 def shares_out(margins: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> dict[Key, float]:
-    """r_out = m_S / m_clean of every fact and state whose clean margin is large enough."""
-    nats = lookup(margins_by_state(margins))
+    """r_out = m_S / m_clean, by floored margins, of every fact and state whose clean margin is
+    large enough."""
+    nats = lookup(margins_by_state(margins, "floored_margin"))
     clean = {fact_id: value for (fact_id, state), value in nats.items() if state == "clean"}
     return {
         (fact_id, state): value / clean[fact_id]
@@ -71,7 +72,7 @@ def verdicts(
         held: what the table `retention` says, read with the same thresholds.
         tables: of `explain.readings.TABLES`, those that the run has.
     """
-    inside = look_inside(facts, tables, None if held.mid is None else held.mid.layer)
+    inside = look_inside(facts, tables, held.mid_layers)
     found = read(shares_out(margins, thresholds), held, facts, inside)
     judged = {}
     for key, own in found.items():

@@ -35,7 +35,7 @@ from restor_interp.models.hooked import HookedModel
 from restor_interp.models.tokens import Tokens, resolve_position
 from restor_interp.prompts import Prompt
 
-Kind = Literal["resid", "attn", "mlp", "head"]
+Kind = Literal["resid", "attn", "mlp", "head", "subject"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 HEAD_POSITIONS = ("subject_last", "last")
@@ -148,13 +148,18 @@ class Grid:
                 "layer": self.layers[index[1]],
                 "position": self.positions[index[0]],
                 "head": None if self.heads is None else self.heads[index[2]],
-                "token": self.tokens[self.positions[index[0]]],
+                "token": self._token(self.positions[index[0]]),
                 "in_subject": self.subject[0] <= self.positions[index[0]] < self.subject[1],
                 "score": float(self.scores[index]),
                 "effect": None if blank else float(effects[index]),
             }
             for index in np.ndindex(self.scores.shape)
         ]
+
+    def _token(self, position: int) -> str:
+        if self.kind == "subject":
+            return "".join(self.tokens[slice(*self.subject)])
+        return self.tokens[position]
 
     def _measured(self, logprobs: Float[np.ndarray, "*any object"]) -> Float[np.ndarray, "*any"]:
         return measured_array(logprobs, self.metric)
@@ -188,11 +193,11 @@ def patch_states(
         answer, foil: as in `trace`: read at the first token at which they differ.
         donor: a state of this model, or another model of its shape and tokens, in the state that
             it is in. Swap donor and host for the other direction.
-        kind: `resid` is the residual stream after a layer; `attn` and `mlp` the outputs of
-            `window` layers around it; `head` what one attention head adds, before the output
-            projection (TransformerLens' `hook_z`).
+        kind: `resid` is the residual stream after a layer, and `subject` the same at all tokens of
+            the subject at once; `attn` and `mlp` the outputs of `window` layers around it; `head`
+            what one attention head adds, before the output projection (TransformerLens' `hook_z`).
         positions: indices, `subject_first`, `subject_last` or `last` (default: from the subject
-            on; of heads `subject_last` and `last`).
+            on; of heads `subject_last` and `last`; a whole subject has one, where it begins).
         layers: default: all.
         donor_prompt: what the donor is asked instead, of as many tokens: such as the same question
             about another entity, the null of a claim about this one.
@@ -204,7 +209,8 @@ def patch_states(
         PromptError: no subject, or not in the prompt; a donor's prompt of another length; answer
             and foil that no token tells apart.
         ConfigError: an unknown state, kind, metric or engine; a position or layer that does not
-            exist; a donor of another shape; numbers in a run that are not finite.
+            exist; positions of a whole subject; a donor of another shape; numbers in a run that are
+            not finite.
     """
     for name, value, known in (
         ("kind of state", kind, KINDS),
@@ -220,6 +226,11 @@ def patch_states(
     span = question.subject
     if span is None:
         raise PromptError(f"the subject {question.prompt.subject!r} holds no token of its prompt")
+    if kind == "subject" and positions is not None:
+        raise ConfigError(
+            f"positions={list(positions)} with kind='subject': all tokens of the subject are put "
+            "in at once; leave positions out, or ask for kind='resid'"
+        )
     shared = question.ids[len(question.ids) - question.num_shared :].tolist()
     case = _Case(
         host=model,
@@ -227,6 +238,7 @@ def patch_states(
         donor=giver,
         donor_state=giver.state if isinstance(donor, HookedModel) else donor,
         ids=question.ids,
+        subject=span,
         donor_ids=_donor_ids(model, donor_prompt, shared, question.ids),
         kind=kind,
         window=window if kind in ("attn", "mlp") else 1,
@@ -305,6 +317,8 @@ def _positions(
     asked: Sequence[int | str] | None,
     kind: Kind,
 ) -> tuple[int, ...]:
+    if kind == "subject":
+        return (span[0],)
     if asked is None and kind != "head":
         return tuple(range(span[0], len(ids)))
     names = HEAD_POSITIONS if asked is None else asked
@@ -337,6 +351,7 @@ class _Case:
     donor_state: str | State
     ids: Int[Tensor, " pos"]
     donor_ids: Int[Tensor, " pos"]
+    subject: tuple[int, int]
     kind: Kind
     window: int
     positions: tuple[int, ...]
@@ -349,6 +364,16 @@ class _Case:
     @property
     def start(self) -> int:
         return min(self.positions)
+
+    @property
+    def site(self) -> Literal["resid", "attn", "mlp", "head"]:
+        """Where in a layer the values stand."""
+        return "resid" if self.kind == "subject" else self.kind
+
+    @property
+    def width(self) -> int:
+        """Tokens that a cell puts in at once."""
+        return self.subject[1] - self.subject[0] if self.kind == "subject" else 1
 
     def cells(self) -> Iterator[tuple[int, range, int | None]]:
         """(position, layers, head) in the order of the grid."""
@@ -365,14 +390,14 @@ class _Case:
             model,
             model.hf_model.get_input_embeddings()(ids[None]),
             start=self.start,
-            outputs=() if self.kind == "resid" else (self.kind,),
+            outputs=() if self.site == "resid" else (self.site,),
             engine=self.engine,
         )
 
     def values(self, base: BaseRun) -> Float[Tensor, "layer pos *head width"]:
         """What a run has at the patched places, from `start` on."""
         layers = range(self.host.num_layers)
-        return torch.stack([base.at(self.kind, layer)[0] for layer in layers])
+        return torch.stack([base.at(self.site, layer)[0] for layer in layers])
 
     def read(self, model: HookedModel) -> Callable[[Tensor], Tensor]:
         """From final residual streams to log-probabilities of the objects."""
@@ -401,12 +426,12 @@ def _patch(case: _Case) -> _Found:
         patched = host.repeat(len(cells), 1)
         patches: dict[int, Patch] = {}
         for number, (position, layers, head) in enumerate(cells):
-            place = slice(position - case.start, position - case.start + 1)
+            place = slice(position - case.start, position - case.start + case.width)
             where = (slice(layers.start, layers.stop), place, *([] if head is None else [head]))
             # The host's own value changes nothing; the reference is not to rely on that.
             if case.engine == "brute" or differs[where].any():
                 patches[number] = Patch(
-                    site=case.kind,
+                    site=case.site,
                     layers=layers,
                     position=position,
                     values=given[where],

@@ -12,6 +12,10 @@ the line end, and spellings added, as in `margins`. R = 1: the state S gives as 
 model itself; 0: it gives nothing. The reading half is the clean model's, so a state that merely
 says something else at the end (a late override) keeps its R, and one that lost the fact does not.
 
+A T below chance, log 1/n of n candidates, counts as chance in R. A host that is sure of its own
+person's answer says the true object with far less, so a donor that knows nothing, and only takes
+this certainty away, would look as if it held the greater part of the fact.
+
 Patching one model's states into another to see what survived: UDS ("Measuring the depth of LLM
 unlearning via activation patching", arXiv 2605.24614), whose host is asked the same question.
 """
@@ -30,7 +34,7 @@ from torch import Tensor
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
-from restor_interp.measure.margins import Candidate
+from restor_interp.measure.margins import Candidate, chance
 from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.prefixes import TokenPath
 from restor_interp.measure.questions import check_finite
@@ -72,6 +76,8 @@ class Retention:
     """Whom the host is asked about."""
     donors: tuple[Donor, ...]
     layers: tuple[int, ...]
+    chance: float
+    """log 1/n of n candidates: the least that T counts as in effects and shares."""
     host_logp: float
     """T of the host's own run, in nats."""
     clean_logps: Float[np.ndarray, "site layer"]
@@ -82,13 +88,18 @@ class Retention:
 
     @cached_property
     def effects(self) -> Float[np.ndarray, "donor site layer"]:
-        """What each donor adds to T, in nats."""
-        return self.logps - self.host_logp
+        """What each donor adds to T beyond chance, in nats."""
+        return gain(self.logps, self.host_logp, self.chance)
+
+    @cached_property
+    def clean_effects(self) -> Float[np.ndarray, "site layer"]:
+        """What the clean model's own states add, in nats."""
+        return gain(self.clean_logps, self.host_logp, self.chance)
 
     @cached_property
     def shares(self) -> Float[np.ndarray, "donor site layer"]:
         """R: its share of what the clean model adds; NaN where that is below `LEAST_EFFECT`."""
-        clean = self.clean_logps - self.host_logp
+        clean = self.clean_effects
         return self.effects / np.where(clean >= LEAST_EFFECT, clean, np.nan)
 
     def rows(self, *, fact_id: str) -> list[dict[str, Any]]:
@@ -97,7 +108,7 @@ class Retention:
         for index in np.ndindex(self.logps.shape):
             donor, site, layer = index
             giver, share = self.donors[donor], float(self.shares[index])
-            gain = float(self.clean_logps[site, layer]) - self.host_logp
+            clean = float(self.clean_effects[site, layer])
             rows.append(
                 {
                     "fact_id": fact_id,
@@ -108,18 +119,26 @@ class Retention:
                     "logp": None if np.isnan(self.logps[index]) else float(self.logps[index]),
                     "host_logp": self.host_logp,
                     "clean_logp": float(self.clean_logps[site, layer]),
+                    "clean_effect": clean,
                     "share": None if np.isnan(share) else share,
                     "donor_subject": giver.prompt.subject,
                     "donor_context": giver.prompt.context_id,
                     "substitute": self.substitute,
                     "reason": (
-                        f"the clean model adds {gain:.2f} nats there, less than {LEAST_EFFECT:g}"
+                        f"the clean model adds {clean:.2f} nats there, less than {LEAST_EFFECT:g}"
                         if np.isnan(share)
                         else None
                     ),
                 }
             )
         return rows
+
+
+def gain(
+    logps: Float[np.ndarray, "*any"], host_logp: float, chance: float
+) -> Float[np.ndarray, "*any"]:
+    """What T gains over the host's own, both no less than chance."""
+    return np.maximum(logps, chance) - max(host_logp, chance)
 
 
 @torch.no_grad()
@@ -189,13 +208,15 @@ def measure_retention(
         host_logp = host.log_p()
         clean_logps = host.log_p_given([(*cell, measure[cell]) for cell in cells])
         clean_logps = clean_logps.reshape(len(SITES), len(depths))
+        least = chance(len(candidates))
+        clean_effects = gain(clean_logps, host_logp, least)
         logps = np.full((len(donors), *clean_logps.shape), np.nan)
         wanted = []
         for number, values in enumerate(given):
             for cell in cells:
                 if torch.equal(values[cell], measure[cell]):
                     logps[number, *cell] = clean_logps[cell]
-                elif clean_logps[cell] - host_logp >= LEAST_EFFECT:
+                elif clean_effects[cell] >= LEAST_EFFECT:
                     wanted.append((number, *cell))
         if wanted:
             found = host.log_p_given(
@@ -206,6 +227,7 @@ def measure_retention(
         substitute=substitute,
         donors=tuple(donors),
         layers=depths,
+        chance=least,
         host_logp=host_logp,
         clean_logps=clean_logps,
         logps=logps,

@@ -172,6 +172,7 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
                     "context_id": context,
                     "state": state,
                     "margin": margin.margin,
+                    "floored_margin": margin.floored_margin,
                     "own_logprob": margin.own_logprob,
                     "substitute_logprob": margin.own_logprob - margin.margin,
                     "n_substitutes": margin.n_substitutes,
@@ -183,7 +184,10 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
 
 
 _NO_MARGIN = dict.fromkeys(
-    ("margin", "own_logprob", "substitute_logprob", "n_substitutes", "n_substitutes_led")
+    (
+        *("margin", "floored_margin", "own_logprob", "substitute_logprob"),
+        *("n_substitutes", "n_substitutes_led"),
+    )
 )
 
 

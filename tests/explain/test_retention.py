@@ -19,7 +19,7 @@ LAST = {"a": [0, 0, 2, 6, 8], "b": [0, 4, 6, 10, 12], "lost": [5, 5, 5, 5, 5]}
 ROLES = {"a": "untouched", "b": "untouched", "lost": "direct"}
 HOST = -5.0
 # Means of the subject: 5, 10, 9, 8, 0; the last with at least 8 is layer 3.
-# Means at the last token: 0, 2, 4, 8, 10; the first with at least 5 is layer 3.
+# At the last token a has half of its 8 from layer 3 on, b half of its 12 from layer 2 on.
 
 
 def rows_of(fact_id, state, kind, shares):
@@ -33,7 +33,7 @@ def rows_of(fact_id, state, kind, shares):
                     "fact_id": fact_id, "state": state, "donor_kind": kind, "site": site,
                     "layer": layer, "logp": HOST + share * clean if measured else None,
                     "host_logp": HOST, "clean_logp": HOST + clean,
-                    "share": share if measured else None,
+                    "clean_effect": clean, "share": share if measured else None,
                 }
             )  # fmt: skip
     return rows
@@ -52,14 +52,27 @@ def table():
     return pd.DataFrame(rows)
 
 
-def test_layers_are_fixed_on_untouched_facts_alone(table):
+def test_the_subjects_layer_is_fixed_on_untouched_facts_and_mid_is_each_facts_own(table):
     found = retained(table, ROLES)
     assert (found.subject.layer, found.mid.layer) == (3, 3)
+    assert found.mid_layers == {"a": 3, "b": 2, "lost": 0}
     assert found.n_untouched == 2 and found.reason is None
     # The lost fact by itself would have chosen others.
     other = retained(table, {"a": "direct", "b": "direct", "lost": "untouched"})
     assert (other.subject.layer, other.mid.layer) == (4, 0)
     assert other.n_untouched == 1
+
+
+def test_mid_is_read_at_the_own_layer_of_every_fact_and_control(table):
+    """Shares that differ by layer, so that only the right one gives these numbers."""
+    layer = table["layer"].astype(float)
+    at_last = table["site"].eq("last") & table["share"].notna()
+    told = table.assign(share=table["share"].where(~at_last, layer / 10))
+    found = retained(told, ROLES)
+    keys = [("a", "npo"), ("lost", "npo"), ("b", "clean")]
+    assert [found.by_fact[key]["r_mid"] for key in keys] == [0.3, 0.0, 0.2]
+    # Controls: 0.3 of a, 0.2 of b, 0 of lost; 5% between the last two of three is 0.02.
+    assert found.mid.intact_above == pytest.approx(min(0.02, 0.2 - 0.05))
 
 
 def test_bands_are_percentiles_of_the_controls(table):
@@ -106,8 +119,7 @@ def test_overlapping_bands_and_missing_controls_claim_nothing():
 def test_depth_scores_are_weighted_by_what_the_clean_model_adds(table):
     rows = pd.DataFrame(
         {
-            "host_logp": [-4.0] * 4,
-            "clean_logp": [-2.0, 0.0, -3.5, -1.0],  # 2, 4, half a nat (no share), 3
+            "clean_effect": [2.0, 4.0, 0.5, 3.0],  # half a nat is no share
             "share": [0.5, 1.5, None, -1.0],
         }
     )
@@ -132,7 +144,7 @@ def test_without_untouched_facts_nothing_is_fixed_and_the_reason_told(table):
 
 
 def test_layers_at_which_nothing_is_added_fix_nothing(table):
-    faint = table.assign(clean_logp=HOST + 0.1 * (table["clean_logp"] - HOST))
+    faint = table.assign(clean_effect=0.1 * table["clean_effect"])
     found = retained(faint.loc[faint["fact_id"].ne("b")], ROLES)
     assert found.subject is None and "less than 1 nat" in found.reason
 
@@ -158,7 +170,7 @@ def test_fates_have_what_was_measured(table):
             for state in ("clean", "corrupted", "npo")
         ]
     )
-    margins = pd.DataFrame(columns=["fact_id", "state", "margin"], dtype=float)
+    margins = pd.DataFrame(columns=["fact_id", "state", "margin", "floored_margin"], dtype=float)
     choices = pd.DataFrame(
         columns=["fact_id", "context_id", "state", "category", "sum_logprob"], dtype=float
     )

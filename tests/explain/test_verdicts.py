@@ -48,7 +48,7 @@ def retention_rows(fact_id, state, kind, subject, mid):
     return [
         {
             "fact_id": fact_id, "state": state, "donor_kind": kind, "site": site, "layer": layer,
-            "host_logp": -8.0, "clean_logp": -8.0 + effect,
+            "host_logp": -8.0, "clean_logp": -8.0 + effect, "clean_effect": effect,
             "share": share if effect >= 1 else None,
         }
         for site, share in (("subject", subject), ("last", mid))
@@ -83,10 +83,11 @@ def margins():
             "sham_npo": 0.9 if fact_id == "kept" else 0.05,
         }
         rows += [
-            {"fact_id": fact_id, "context_id": c, "state": state, "margin": 4.0 * share}
+            {"fact_id": fact_id, "context_id": c, "state": state, "margin": 9.0 * share,
+             "floored_margin": 4.0 * share}
             for state, share in out.items()
             for c in range(2)
-        ]
+        ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -173,7 +174,7 @@ def judged(retention, margins, tables):
 
 
 def read_all(retention, margins, tables):
-    inside = look_inside(FACTS, tables, MID)
+    inside = look_inside(FACTS, tables, dict.fromkeys(ROLES, MID))
     return read(shares_out(margins), retained(retention, ROLES), FACTS, inside)
 
 
@@ -228,6 +229,21 @@ def test_one_token_of_a_longer_subject_is_not_the_whole(retention, margins, tabl
     found = read_all(retention, margins, {"patches": more})
     own = found["gone", "npo"].readings
     assert (own.subject_effect, own.subject_whole) == (0.95, False)
+    whole = [
+        patch("gone", "subject", 2, 0, 0.7),
+        patch("gone", "subject", 2, 0, 0.3, null="wrong_entity"),
+    ]
+    more = pd.concat([pd.DataFrame(whole), more], ignore_index=True)
+    own = read_all(retention, margins, {"patches": more})["gone", "npo"].readings
+    assert (own.subject_effect, own.subject_control, own.subject_whole) == (0.7, 0.3, True)
+
+
+def test_late_is_after_the_own_mid_of_each_fact(tables):
+    early = look_inside(FACTS, tables, {"late": 0})["late", "npo"]
+    assert early["late_effect"] == 0.99  # of layer 1
+    assert early["false"] == 4 and early["writers"] == (5,)
+    assert "late_effect" not in look_inside(FACTS, tables, {"late": LAYERS - 1})["late", "npo"]
+    assert "false_lead" not in look_inside(FACTS, tables, {})["late", "npo"]
 
 
 def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retention, margins):
@@ -243,7 +259,7 @@ def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retentio
 
 def test_a_clean_margin_below_a_nat_gives_no_share():
     rows = [
-        {"fact_id": name, "context_id": 0, "state": state, "margin": margin}
+        {"fact_id": name, "context_id": 0, "state": state, "floored_margin": margin}
         for name, nats in (("a", (0.99, 3)), ("b", (2.0, 1.0)))
         for state, margin in zip(("clean", "npo"), nats, strict=True)
     ]
@@ -296,7 +312,7 @@ def test_fates_have_verdicts_with_their_version(retention, margins, judged):
     assert late["flags"] == "false_active, general_damage"
     assert late["rules"] == DEFAULT.version
     assert late["evidence"].startswith("The subject still carries the answer (0.86 of clean at")
-    assert late["evidence"].endswith("margin 0.20 of 4.00 nats.")
+    assert late["evidence"].endswith("margin 0.45 of 9.00 nats.")
     assert fates.loc[("half", "npo"), "mechanism_reason"].startswith("subject between")
     other = fates.loc[("late", "ga")]
     assert pd.isna(other["mechanism"]) and other["mechanism_reason"] == NOT_RETAINED

@@ -59,7 +59,9 @@ def test_regions_equal_full_forwards(models, family, kind):
     settings = {
         "kind": kind,
         "window": rng.randint(1, 4),
-        "positions": None if kind == "head" else [rng.randint(0, 5), "subject_last", -1],
+        "positions": (
+            None if kind in ("head", "subject") else [rng.randint(0, 5), "subject_last", -1]
+        ),
         "metric": "logprob",
     }
     directions = [("clean", "changed"), ("changed", "clean")]
@@ -83,7 +85,8 @@ def test_regions_equal_full_forwards(models, family, kind):
 def parts_of_llama(model, kind, layer):
     block = model.hf_model.model.layers[layer]
     return {
-        "resid": block, "attn": block.self_attn, "mlp": block.mlp, "head": block.self_attn.o_proj,
+        "resid": block, "subject": block, "attn": block.self_attn, "mlp": block.mlp,
+        "head": block.self_attn.o_proj,
     }[kind]  # fmt: skip
 
 
@@ -135,20 +138,27 @@ def patched_by_hand(model, ids, position, layers, kind, head, target):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_grid_is_what_hooks_of_pytorch_say(models, kind, engine):
     model = models["llama"]
+    positions = None if kind == "subject" else ["subject_last", "last"]
     grid = patch_states(
         model, SENTENCE, "Oslo", donor="changed", host="clean", subject=SUBJECT, kind=kind,
-        window=2, metric="logprob", positions=["subject_last", "last"], engine=engine,
+        window=2, metric="logprob", positions=positions, engine=engine,
     )  # fmt: skip
     ids = model.tokenizer(SENTENCE, add_special_tokens=False)["input_ids"]
     target = model.tokenizer(SENTENCE + " Oslo", add_special_tokens=False)["input_ids"][len(ids)]
-    assert grid.positions == (grid.subject[1] - 1, len(ids) - 1)
     assert "".join(grid.tokens[slice(*grid.subject)]).strip() == SUBJECT
+    places = list(grid.positions)
+    if kind == "subject":
+        assert places == [grid.subject[0]] and grid.subject[1] - grid.subject[0] > 1
+        assert {row["token"].strip() for row in grid.rows(fact_id="f")} == {SUBJECT}
+        places = [slice(*grid.subject)]
+    else:
+        assert places == [grid.subject[1] - 1, len(ids) - 1]
     seen = []
     for index in np.ndindex(grid.scores.shape):
         layer = grid.layers[index[1]]
         layers = [layer - 1, layer] if kind in ("attn", "mlp") and layer else [layer]
         head = index[2] if kind == "head" else None
-        place = (ids, grid.positions[index[0]], layers, kind, head, target)
+        place = (ids, places[index[0]], layers, kind, head, target)
         seen.append(patched_by_hand(model, *place))
     np.testing.assert_allclose(grid.scores.ravel(), seen, atol=1e-5)
     assert np.ptp(seen) > 1e-3

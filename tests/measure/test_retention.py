@@ -138,7 +138,7 @@ def test_a_memory_budget_and_a_choice_of_layers_change_nothing(tiny):
 
 def test_the_clean_donor_has_share_one_and_what_is_not_measured_has_a_reason(tiny, monkeypatch):
     found = measured(tiny)
-    gain = found.clean_logps - found.host_logp
+    gain = found.clean_effects
     # A random model has no facts; half of what there is shall count as enough.
     monkeypatch.setattr("restor_interp.measure.retention.LEAST_EFFECT", float(np.median(gain)))
     found = measured(tiny, wrong_entities=[WRONG])
@@ -156,7 +156,10 @@ def test_the_clean_donor_has_share_one_and_what_is_not_measured_has_a_reason(tin
         measured_here = row["share"] is not None or row["state"] == "clean"
         assert (row["logp"] is not None) >= (row["share"] is not None)
         if row["share"] is not None:
-            share = (row["logp"] - row["host_logp"]) / (row["clean_logp"] - row["host_logp"])
+            chance = -np.log(len(CANDIDATES))
+            own, host, clean = (max(row[f"{n}logp"], chance) for n in ("", "host_", "clean_"))
+            share = (own - host) / (clean - host)
+            assert row["clean_effect"] == pytest.approx(clean - host)
             assert row["share"] == pytest.approx(share) and measured_here
     kinds = {(row["state"], row["donor_kind"], row["donor_subject"]) for row in rows}
     assert kinds == {
@@ -164,6 +167,24 @@ def test_the_clean_donor_has_share_one_and_what_is_not_measured_has_a_reason(tin
         ("changed", "state", "Alice Stone"),
         ("clean", "wrong_entity", WRONG),
     }
+
+
+def test_knowing_nothing_is_no_share_of_knowing(tiny):
+    """A host that is sure of somebody else's answer, and donors that are sure, ignorant, half
+    informed or sure of a third answer: by chance of four candidates, worked out by hand."""
+    chance = np.log(1 / 4)
+    found = replace(
+        measured(tiny, states=["clean"] * 4, layers=[0]),
+        host_logp=-12.0,
+        chance=chance,
+        clean_logps=np.full((2, 1), -0.0),
+        logps=np.array([0.0, chance, chance / 2, -9.0])[:, None, None].repeat(2, axis=1),
+    )
+    np.testing.assert_allclose(found.clean_effects, -chance)
+    np.testing.assert_allclose(found.shares[:, 0, 0], [1, 0, 0.5, 0])
+    # A host that knows more than chance by itself is no ignorance: what is above it counts.
+    knows = replace(found, host_logp=chance / 2, clean_logps=np.full((2, 1), 1.0))
+    np.testing.assert_allclose(knows.effects[:, 1, 0], [-chance / 2, chance / 2, 0, chance / 2])
 
 
 def test_a_state_that_differs_late_retains_all_before_exactly():
