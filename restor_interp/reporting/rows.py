@@ -21,6 +21,7 @@ KINDS = {
     "mlp": "MLP output",
     "attn": "attention output",
     "head": "attention heads",
+    "subject": "residual stream, whole subject",
 }
 """What of a layer is replaced, in words."""
 

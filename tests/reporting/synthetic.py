@@ -319,6 +319,7 @@ def _retention(fact: dict[str, Any], rng: np.random.Generator, hostile: str | No
                         "fact_id": fact["fact_id"], "state": state, "donor_kind": kind,
                         "site": site, "layer": layer, "logp": -2.0, "host_logp": -4.0,
                         "clean_logp": -3.5 if blank else -0.5 - 0.05 * abs(layer - 14),
+                        "clean_effect": 0.5 if blank else 3.5 - 0.05 * abs(layer - 14),
                         "share": None if blank else share + rng.normal(0, 0.02),
                         "donor_subject": fact["entity"], "donor_context": 0,
                         "substitute": hostile or "Ada Byron", "seed": 0,

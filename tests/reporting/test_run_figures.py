@@ -52,7 +52,7 @@ def answers_and_numbers():
                     key | {"category": c, "sum_logprob": v, "mean_logprob": v, "object": c}
                     for c, v in (("true", -2.0), ("false", FALSE[state] - more), ("random", -9.0))
                 ]
-                margins.append(key | {"margin": MARGIN[state] + more})
+                margins.append(key | dict.fromkeys(("margin", "floored_margin"), MARGIN[state] + more))
     return {"answers": answers, "choices": choices, "margins": margins}
 
 
@@ -134,6 +134,7 @@ def retention():
                         {"fact_id": f"u/{n % 2}", "state": "clean", "donor_kind": kind,
                          "site": site, "layer": layer, "host_logp": -5.0, "logp": -1.0,
                          "clean_logp": -4.9 + layer if site == "last" else -1.0 - layer,
+                         "clean_effect": 0.1 + layer if site == "last" else 4.0 - layer,
                          "share": share}
                     )  # fmt: skip
     return rows
