@@ -6,10 +6,9 @@
 
 Half of the people (the even ones) fix what verdicts depend on: the layers that are read, and the
 bands of what is intact and what is lost, from controls in the clean model. Thresholds are the
-library's. About others, none of whom was looked at before, damage of a known kind is planted
-(`restor_interp.testing.plants`), measured with the library's instruments, joined by its own
-`explain.readings`, and classified: once as a run does, and once as plants about people who are
-not scored said it would be better (`INSTRUMENTS`). Printed are, for both,
+library's. About others damage of a known kind is planted (`restor_interp.testing.plants`), measured
+with the library's instruments, joined by its own `explain.readings`, and classified as a run does.
+Printed are
 
 * the confusion matrix: rows are what was planted, columns what is said;
 * balanced accuracy over the planted mechanisms, and how often nothing is said (`undetermined`);
@@ -26,25 +25,22 @@ import argparse
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 import restor_interp as ri
 from restor_interp.data.bios import bios_facts
 from restor_interp.errors import RestorError
 from restor_interp.explain.mechanism import Verdict, classify
 from restor_interp.explain.readings import Read, look_inside, read
-from restor_interp.explain.retention import Retained, retained
+from restor_interp.explain.retention import retained
 from restor_interp.explain.thresholds import DEFAULT
 from restor_interp.facts import Fact
 from restor_interp.measure.margins import measure_margins
-from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.retention import measure_retention
-from restor_interp.models.tokens import tokenize
 from restor_interp.prompts import Prompt, substitutes, with_substitute
 from restor_interp.testing.plants import (
     DECOYS,
@@ -62,8 +58,6 @@ Rows = list[dict[str, Any]]
 DAMAGE = (*MECHANISMS,)
 """What a claim of damage may be."""
 CANDIDATES = 20
-FLOOR = -float(np.log(CANDIDATES))
-"""Nats of the true object where nothing tells the candidates apart."""
 SUBSTITUTES = 5
 UNTOUCHED = 2
 """Facts of the same relation about people of the other half, asked in every state."""
@@ -76,6 +70,8 @@ SHAM_EVERY = 3
 """Every so manieth plant is also asked for a fact that it spares."""
 LOOKED_AT = 40
 """Of the first so many people plants were looked at while instruments were chosen: not scored."""
+ATTENTION_WINDOW = 3
+"""As `analyses/cross_state_patching.py` has it."""
 FACTS_OF = {"trained": 4, "planted": 1}
 """Facts looked at per plant."""
 
@@ -141,13 +137,13 @@ class Bench:
         return self._cases[key]
 
     def margin(self, case: Case, state: str) -> float:
-        """m in a state, nats."""
+        """Floored m in a state, nats."""
         key = (case.fact.fact_id, case.foil, state)
         if key not in self._margins:
             asked = [with_substitute(case.prompt, name) for name in case.others]
             with self.model.at(state):
                 [found] = measure_margins(self.model, [case.prompt], [asked], [case.candidates])
-            self._margins[key] = found.margin
+            self._margins[key] = found.floored_margin
         return self._margins[key]
 
     def r_out(self, case: Case, state: str) -> float:
@@ -192,95 +188,24 @@ class Bench:
         )
         return found.rows(fact_id=case.fact.fact_id)
 
-    # ---- refuters, in the tables that the verdict reads
-
-    def refuters(self, suspected: str, case: Case, state: str, *, whole: bool) -> dict[str, Rows]:
-        foil = case.candidates[1]
+    def refuters(self, suspected: str, case: Case, state: str) -> dict[str, Rows]:
+        """The table that a suspicion is put to, as the analyses of a run fill it."""
+        true, foil, name = case.fact.true_objects[0], case.candidates[1], case.fact.fact_id
         if suspected == "late_override":
-            return {"grafts": self._grafts(case, foil, state)}
-        if suspected == "not_routed":
-            window = ATTENTION_WINDOW if whole else 1
-            asked = {"kind": "attn", "positions": ["last"], "window": window}
-            return {"patches": self._patched(case, foil, state, **asked)}
-        if whole:
-            return {"patches": self._whole_subject(case, foil, state)}
-        positions = range(*subject_span(self.model, case.prompt))
-        return {"patches": self._patched(case, foil, state, kind="resid", positions=positions)}
-
-    def _grafts(self, case: Case, foil: str, state: str) -> Rows:
-        true = case.fact.true_objects[0]
-        found = ri.graft(
-            self.model, [case.prompt], [true], [foil], host=state, by="layer", controls=CONTROLS
+            grafts = ri.graft(
+                self.model, [case.prompt], [true], [foil], host=state, by="layer", controls=CONTROLS
+            )
+            return {"grafts": grafts.rows(fact_id=name)}
+        attention = {"kind": "attn", "positions": ["last"], "window": ATTENTION_WINDOW}
+        asked: Any = attention if suspected == "not_routed" else {"kind": "subject"}
+        other = with_substitute(case.prompt, case.others[0])
+        grid, null = (
+            ri.patch_states(
+                self.model, case.prompt, true, foil, host=state, donor_prompt=donor, **asked
+            )
+            for donor in (None, other)
         )
-        return found.rows(fact_id=case.fact.fact_id)
-
-    def _whole_subject(self, case: Case, foil: str, state: str) -> Rows:
-        null = with_substitute(case.prompt, case.others[0])
-        true = case.fact.true_objects[0]
-        objects = [self.watched.first_token(name) for name in (true, foil)]
-        host, own = whole_subject(self.model, case.prompt, case.prompt, objects, state)
-        _, other = whole_subject(self.model, case.prompt, null, objects, state)
-        with self.model.at("clean"), torch.no_grad():
-            logits = self.model.run_with_hooks(case.prompt)[0, -1]
-        gap = float(logits[objects[0]] - logits[objects[1]]) - host
-        fixed = {
-            "fact_id": case.fact.fact_id,
-            "donor": "clean",
-            "host": state,
-            "kind": "resid",
-            "position": subject_span(self.model, case.prompt)[0],
-            "in_subject": True,
-        }
-        return [
-            fixed | {"null": null, "layer": layer, "effect": (value - host) / gap}
-            for null, values in (("none", own), ("wrong_entity", other))
-            for layer, value in enumerate(values)
-            if gap >= LEAST_EFFECT
-        ]
-
-    def _patched(self, case: Case, foil: str, state: str, **settings: Any) -> Rows:
-        true, name = case.fact.true_objects[0], case.fact.fact_id
-        settings |= {"host": state}
-        grid = ri.patch_states(self.model, case.prompt, true, foil, **settings)
-        null = ri.patch_states(
-            self.model,
-            case.prompt,
-            true,
-            foil,
-            donor_prompt=with_substitute(case.prompt, case.others[0]),
-            **settings,
-        )
-        return grid.rows(fact_id=name) + null.rows(fact_id=name, null_of=grid)
-
-
-def subject_span(model: ri.HookedModel, prompt: Prompt) -> tuple[int, int]:
-    span = tokenize(model.tokenizer, [prompt]).subject[0]
-    assert span is not None
-    return span
-
-
-@torch.no_grad()
-def whole_subject(
-    model: ri.HookedModel, prompt: Prompt, donor: Prompt, objects: Sequence[int], state: str
-) -> tuple[float, list[float]]:
-    """Logit of the first object's token less that of the second: of a state, and of the state with
-    the clean model's values at all tokens of the subject at once, after each layer."""
-    start, end = subject_span(model, prompt)
-    names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.num_layers)]
-    with model.at("clean"):
-        _, cache = model.run_with_cache(donor, names_filter=names)
-
-    def put_in(value: Any, hook: Any) -> Any:
-        value = value.clone()
-        value[:, start:end] = cache[hook.name][:, start:end]
-        return value
-
-    def lead(hooks: Sequence[tuple[str, Any]]) -> float:
-        logits = model.run_with_hooks(prompt, fwd_hooks=hooks)[0, -1]
-        return float(logits[objects[0]] - logits[objects[1]])
-
-    with model.at(state):
-        return lead([]), [lead([(name, put_in)]) for name in names]
+        return {"patches": grid.rows(fact_id=name) + null.rows(fact_id=name, null_of=grid)}
 
 
 # ---- one cell: a fact in a planted state
@@ -305,103 +230,25 @@ def cells_of(bench: Bench, plants: Sequence[Plant], rng: random.Random) -> Itera
             yield Cell(kind="sham", planted="intact", plant=plant, case=bench.case(spared))
 
 
-def floored(rows: Rows) -> Rows:
-    """Rows of `retention` with T of less than ignorance taken for ignorance."""
-    found = []
-    for row in rows:
-        host, clean = max(row["host_logp"], FLOOR), max(row["clean_logp"], FLOOR)
-        logp = None if row["logp"] is None else max(row["logp"], FLOOR)
-        measured = logp is not None and clean - host >= LEAST_EFFECT
-        share = (logp - host) / (clean - host) if measured else None
-        found.append(row | {"host_logp": host, "clean_logp": clean, "logp": logp, "share": share})
-    return found
-
-
-OWN_MID = 0
-"""What the layer is called at which a fact's own `mid` is read."""
-
-
-def own_mid(rows: Rows) -> int:
-    """The first layer at which the last token has half of what it has in the end, of one fact, by
-    the clean model's states alone: neither a state nor what it lost decides."""
-    gains = {row["layer"]: row["clean_logp"] - row["host_logp"] for row in last_token(rows)}
-    final = gains[max(gains)]
-    return min(layer for layer, gain in gains.items() if gain >= DEFAULT.mid_share * final)
-
-
-def last_token(rows: Rows) -> Rows:
-    return [row for row in rows if row["site"] == "last"]
-
-
-def at_own_mid(rows: Rows) -> Rows:
-    """Rows in which every fact has its own mid, under one name, and the last layer."""
-    by_fact: dict[str, Rows] = {}
-    for row in rows:
-        by_fact.setdefault(row["fact_id"], []).append(row)
-    found = [row for row in rows if row["site"] != "last"]
-    for own in by_fact.values():
-        mid, final = own_mid(own), max(row["layer"] for row in own)
-        found += [row | {"layer": OWN_MID} for row in last_token(own) if row["layer"] == mid]
-        found += [row for row in last_token(own) if row["layer"] == final]
-    return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instrument:
-    """A way to read a fact in a state."""
-
-    floored: bool
-    """Whether T, in shares at subject and mid, is never below log 1/n of n candidates, and mid is
-    each fact's own. A host that knows its own person well says the true object with far less than
-    1/n: a donor that knows nothing raises T, and looks as if it held a part of the fact."""
-    whole: bool
-    """Whether refuters put in all that they are about at once: all tokens of the subject, attention
-    output of three neighbouring layers. Else one token, one layer at a time."""
-
-    def held(self, rows: Rows, roles: Mapping[str, str]) -> Retained:
-        plain = retained(pd.DataFrame(rows), roles)
-        if not self.floored:
-            return plain
-        read = retained(pd.DataFrame(at_own_mid(floored(rows))), roles)
-        # r_out is a margin, which has no floor, and so its band has none either.
-        return replace(read, out=plain.out)
-
-
-INSTRUMENTS = {
-    "as designed": Instrument(floored=False, whole=False),
-    "with a floor": Instrument(floored=True, whole=True),
-}
-"""What a run does, and what plants about people that are not scored spoke for."""
-ATTENTION_WINDOW = 3
-
-
-def judge(
-    bench: Bench, cell: Cell, controls: Rows, layers: Sequence[int]
-) -> Iterator[tuple[str, Verdict, Read]]:
-    """The verdict on a cell, by each instrument, out of the library's tables."""
+def judge(bench: Bench, cell: Cell, controls: Rows, layers: Sequence[int]) -> tuple[Verdict, Read]:
+    """The verdict on a cell, out of the library's tables."""
     case, state = cell.case, cell.plant.name
-    own = bench.retention(case, state, layers)
-    for name, instrument in INSTRUMENTS.items():
-        rows = controls + own
-        verdict, found = look(bench, case, state, instrument, rows, {})
-        if verdict.suspected not in ("undetermined", "restored", "never_lost"):
-            tables = bench.refuters(verdict.suspected, case, state, whole=instrument.whole)
-            verdict, found = look(bench, case, state, instrument, rows, tables)
-        yield name, verdict, found
+    rows = controls + bench.retention(case, state, layers)
+    verdict, found = look(bench, case, state, rows, {})
+    if verdict.suspected not in ("undetermined", "restored", "never_lost"):
+        tables = bench.refuters(verdict.suspected, case, state)
+        verdict, found = look(bench, case, state, rows, tables)
+    return verdict, found
 
 
 def look(
-    bench: Bench,
-    case: Case,
-    state: str,
-    instrument: Instrument,
-    rows: Rows,
-    tables: Mapping[str, Rows],
+    bench: Bench, case: Case, state: str, rows: Rows, tables: Mapping[str, Rows]
 ) -> tuple[Verdict, Read]:
-    """What these tables say. Layers and bands come from controls alone, which are among `rows`."""
+    """What these tables say. The subject's layer and bands come from controls alone, which are
+    among `rows`."""
     fact_id = case.fact.fact_id
     roles = {row["fact_id"]: "untouched" for row in rows} | {fact_id: "direct"}
-    held = instrument.held(rows, roles)
+    held = retained(pd.DataFrame(rows), roles)
     asked = {fact_id: case}
     if "grafts" in tables:  # late_override is the one class that the damage of others splits
         asked |= {f.fact_id: bench.case(f) for f in bench.untouched(case.fact)}
@@ -418,10 +265,8 @@ def look(
     )
     r_out = {(name, state): bench.r_out(one, state) for name, one in asked.items()}
     frames = {name: pd.DataFrame(found) for name, found in tables.items()}
-    mid = None if held.mid is None else held.mid.layer
-    if instrument.floored:
-        mid = own_mid(floored([row for row in rows if row["fact_id"] == fact_id]))
-    found = read(r_out, held, facts, look_inside(facts, frames, mid))[fact_id, state]
+    inside = look_inside(facts, frames, held.mid_layers)
+    found = read(r_out, held, facts, inside)[fact_id, state]
     return classify(found.readings, held.bands), found
 
 
@@ -523,13 +368,12 @@ def main() -> None:
     chosen = random.Random(0).sample(known, 12 if asked.quick else asked.controls)
     controls = bench.controls(chosen)
     print(f"thresholds {DEFAULT.version}")
+    held = retained(pd.DataFrame(controls), {row["fact_id"]: "untouched" for row in controls})
+    for site in ("subject", "mid", "out"):
+        print(f"  {site}: {getattr(held, site) or held.reason}", flush=True)
+    # Any fact's own mid may be among them.
     layers = set(range(watched.reading[0] - 1, model.num_layers))
-    for name, instrument in INSTRUMENTS.items():
-        held = instrument.held(controls, {row["fact_id"]: "untouched" for row in controls})
-        layers |= set() if held.subject is None else {held.subject.layer}
-        print(f"{clock()} {name}")
-        for site in ("subject", "mid", "out"):
-            print(f"  {site}: {getattr(held, site) or held.reason}", flush=True)
+    layers |= set() if held.subject is None else {held.subject.layer}
     number, rng = 1 if asked.quick else asked.number, random.Random(asked.seed)
     rows = []
     for kind in asked.kinds.split(","):
@@ -541,8 +385,8 @@ def main() -> None:
         print(f"{clock()} {kind}: {len(plants)} of {wanted} plants behave", flush=True)
         for cell in cells_of(bench, plants, rng):
             try:
-                for name, verdict, found in judge(bench, cell, controls, sorted(layers)):
-                    rows.append({"instrument": name, **row_of(cell, verdict, found)})
+                verdict, found = judge(bench, cell, controls, sorted(layers))
+                rows.append(row_of(cell, verdict, found))
             except RestorError as error:
                 print(f"  not measured: {cell.case.fact.fact_id}: {error}")
         if asked.csv and rows:
@@ -552,18 +396,17 @@ def main() -> None:
 
 
 def tell(rows: pd.DataFrame) -> None:
-    """Print everything that was found, by instrument."""
-    print(f"\n{len(rows) // len(INSTRUMENTS)} cells, {rows['plant'].nunique()} plants")
-    for instrument in INSTRUMENTS:
-        table = rows.loc[rows["instrument"].eq(instrument)]
-        print(f"\n==== {instrument}\n\n{confusion(table).to_string()}\n")
-        print(f"10, 50 and 90% of the shares\n{spread(table).to_string()}\n")
-        for name, value in scores(table).items():
-            print(f"{name:56} {'-' if np.isnan(value) else f'{100 * value:.0f}%'}")
-        wrong = table.loc[table["said"].ne(table["planted"])]
-        why = ["kind", "said", "sites", "refuter"]
-        print("\nother than what was planted, by what is said at subject, mid and out")
-        print(wrong.groupby(why, dropna=False).size().to_string())
+    """Print everything that was found."""
+    print(
+        f"\n{len(rows)} cells, {rows['plant'].nunique()} plants\n\n{confusion(rows).to_string()}\n"
+    )
+    print(f"10, 50 and 90% of the shares\n{spread(rows).to_string()}\n")
+    for name, value in scores(rows).items():
+        print(f"{name:56} {'-' if np.isnan(value) else f'{100 * value:.0f}%'}")
+    wrong = rows.loc[rows["said"].ne(rows["planted"])]
+    why = ["kind", "said", "sites", "refuter"]
+    print("\nother than what was planted, by what is said at subject, mid and out")
+    print(wrong.groupby(why, dropna=False).size().to_string())
 
 
 def row_of(cell: Cell, verdict: Verdict, found: Read) -> dict[str, Any]:

@@ -69,36 +69,3 @@ def test_scores_are_those_counted_by_hand(script):
 )
 def test_what_a_verdict_counts_as(script, mechanism, flags, told):
     assert script.said(Verdict(mechanism=mechanism, flags=flags)) == told
-
-
-def test_with_a_floor_ignorance_is_no_knowledge(script):
-    ignorance = script.FLOOR
-    row = {"host_logp": -12.0, "clean_logp": -0.1, "logp": ignorance, "share": 0.75}
-    knows_half = row | {"logp": ignorance / 2 - 0.05}
-    found = script.floored([row, knows_half, row | {"clean_logp": -2.5}])
-    assert found[0]["share"] == 0
-    assert found[1]["share"] == pytest.approx(0.5)
-    assert found[2]["share"] is None  # the clean model itself is hardly better than ignorance
-
-
-def test_every_fact_is_read_where_half_of_it_has_arrived(script):
-    def rows(fact_id, gains):
-        fixed = {"fact_id": fact_id, "host_logp": -3.0}
-        last = [
-            fixed | {"site": "last", "layer": layer, "clean_logp": gain - 3, "share": layer / 10}
-            for layer, gain in gains.items()
-        ]
-        return [*last, fixed | {"site": "subject", "layer": 7, "clean_logp": 0.0, "share": 1.0}]
-
-    early, late = rows("early", {8: 2.0, 9: 2.5, 10: 3.0}), rows("late", {8: 0.1, 9: 0.2, 10: 3.0})
-    assert (script.own_mid(early), script.own_mid(late)) == (8, 10)
-    found = script.at_own_mid(early + late)
-    read = {(r["fact_id"], r["site"], r["layer"]): r["share"] for r in found}
-    assert read == {
-        ("early", "subject", 7): 1.0,
-        ("early", "last", script.OWN_MID): 0.8,
-        ("early", "last", 10): 1.0,
-        ("late", "subject", 7): 1.0,
-        ("late", "last", script.OWN_MID): 1.0,
-        ("late", "last", 10): 1.0,
-    }

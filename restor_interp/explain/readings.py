@@ -166,7 +166,7 @@ def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
     if grafts is None:
         return
     rows = _from_clean(grafts)
-    is_late = rows["layer"].gt(rows["fact_id"].map(mids).astype(float))
+    is_late = rows["layer"].gt(rows["fact_id"].map(mids.get).astype(float))
     rows = rows.loc[rows["judged_on"].eq("fact") & is_late]
     rows = rows.loc[rows["control_high"].notna()]
     for by in ("layer", "top_down"):
@@ -312,7 +312,7 @@ def _writers(contributions: pd.DataFrame | None, mids: Mids) -> Told:
     """The late layers that write most against the true object, beyond the clean model's."""
     if contributions is None:
         return
-    mid = contributions["fact_id"].map(mids).astype(float)
+    mid = contributions["fact_id"].map(mids.get).astype(float)
     rows = contributions.loc[contributions["layer"].gt(mid)]
     table = rows.pivot_table(
         index=["fact_id", "state"], columns="layer", values="value", aggfunc="sum"

@@ -256,12 +256,11 @@ class Shares:
         by_fact = {}
         for key in self.keys:
             own: dict[str, Any] = {name: self.depths[name].get(key) for name in self.depths}
-            for name, layer in (("subject", subject), ("mid", mids.get(key[0]))):
-                band = bands[name]
-                share = (
-                    None if band is None else self.shares.get((SITE_OF[name], layer), {}).get(key)
-                )
-                own[f"r_{name}"] = share
+            where = {"subject": subject, "mid": mids.get(key[0])}
+            for name, layer in where.items():
+                at_layer = {} if layer is None else self.shares.get((SITE_OF[name], layer), {})
+                band, share = bands[name], at_layer.get(key)
+                own[f"r_{name}"] = share if band is not None else None
                 own[name] = (
                     None if band is None or share is None else band.verdict(share, thresholds)
                 )
@@ -289,8 +288,8 @@ class Shares:
             return {}
         finals = self.last_effects[self.last_layer]
         arrived = self.last_effects.ge(thresholds.mid_share * finals, axis=0)
-        first = arrived.idxmax(axis=1)[finals >= thresholds.least_effect]
-        return {str(name): int(layer) for name, layer in first.items()}
+        first: pd.Series = arrived.idxmax(axis=1).loc[finals.ge(thresholds.least_effect)]
+        return {str(name): int(layer) for name, layer in first.to_dict().items()}
 
     def _reason(self, subject: int | None, mid: int | None, thresholds: Thresholds) -> str | None:
         """Why a layer could not be fixed."""
@@ -311,18 +310,18 @@ class Shares:
         """The band at a layer, or at each fact's own."""
         if layer is None:
             return None
-        found = []
-        for kind in CONTROLS.values():
-            rows = self.controls.get((site, kind))
-            if rows is None:
-                found.append(Controls.none())
-                continue
-            where = layer if own_layers is None else rows["fact_id"].map(own_layers)
-            rows = rows.loc[rows["layer"].eq(where)]
-            found.append(
-                Controls(shares=rows["share"].to_numpy(), facts=rows["fact_id"].to_numpy())
-            )
-        return Band.of(layer, *found, thresholds)
+        intact, lost = (self._controls(site, kind, layer, own_layers) for kind in CONTROLS.values())
+        return Band.of(layer, intact, lost, thresholds)
+
+    def _controls(
+        self, site: str, kind: str, layer: int, own_layers: Mapping[str, int] | None
+    ) -> Controls:
+        rows = self.controls.get((site, kind))
+        if rows is None:
+            return Controls.none()
+        where = layer if own_layers is None else rows["fact_id"].map(own_layers.get)
+        rows = rows.loc[rows["layer"].eq(where)]
+        return Controls(shares=rows["share"].to_numpy(), facts=rows["fact_id"].to_numpy())
 
 
 def _clean_effects(retention: pd.DataFrame) -> pd.DataFrame:
