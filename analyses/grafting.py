@@ -8,8 +8,10 @@ object; `effect` is the share of the gap between the two states that a layer clo
 the gap is below 1 nat.
 
 Beside every layer stands its control, random modules of other layers whose weights move by the
-same norm; the best layers are judged again where they were not chosen, on other contexts of the
-fact and on other facts, as far as the run offers them.
+same norm. What several late layers did no single one of them undoes: with `late`, all layers from
+one on are put back at once, against what lies before them. The best single layers are judged again
+where they were not chosen, on other contexts of the fact and on other facts, as far as the run
+offers them.
 
 What would falsify a reading of it: random modules of equal norm that bring as much; layers that
 bring this prompt's answer and not that of another context; layers that bring other facts just as
@@ -34,6 +36,7 @@ def grafting(
     by="layer",
     controls=1,
     judged_layers=1,
+    late=True,
     greedy_limit=0,
     share=0.8,
     seed=1,
@@ -54,6 +57,9 @@ def grafting(
         grafts = ri.graft(model, [prompt], [true], [false], by=by, controls=controls, **asked)
         rows += grafts.rows(fact_id=fact.fact_id)
         tensors[f"{fact.fact_id}/{prompt.context_id}/{donor}/{state}/{by}"] = grafts.scores
+        if late:
+            deep = ri.graft(model, [prompt], [true], [false], by="late", controls=controls, **asked)
+            rows += deep.rows(fact_id=fact.fact_id)
         best = grafts.best(judged_layers)
         if best:
             judged = ri.graft(model, prompts, trues, falses, by=best, judged_on=judged_on, **asked)

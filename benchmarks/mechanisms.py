@@ -38,6 +38,7 @@ from restor_interp.explain.mechanism import Verdict, classify
 from restor_interp.explain.readings import Read, look_inside, read
 from restor_interp.explain.retention import retained
 from restor_interp.explain.thresholds import DEFAULT
+from restor_interp.explain.verdicts import shares_out
 from restor_interp.facts import Fact
 from restor_interp.measure.margins import measure_margins
 from restor_interp.measure.retention import measure_retention
@@ -98,7 +99,7 @@ class Bench:
         """People whose facts fix layers and bands, and who are untouched by plants of others."""
         self.watched, self.model, self.facts = watched, watched.model, watched.facts
         self._cases: dict[tuple[str, str | None], Case] = {}
-        self._margins: dict[tuple[str, str | None, str], float] = {}
+        self._margins: dict[tuple[str, str | None, str], dict[str, Any]] = {}
 
     def case(self, fact: Fact, foil: str | None = None) -> Case:
         """`foil` is among the candidates: what is said instead must be one of them, or a fact
@@ -136,21 +137,20 @@ class Bench:
             )
         return self._cases[key]
 
-    def margin(self, case: Case, state: str) -> float:
-        """Floored m in a state, nats."""
+    def margin(self, case: Case, state: str) -> dict[str, Any]:
+        """A row of the table `margins`."""
         key = (case.fact.fact_id, case.foil, state)
         if key not in self._margins:
             asked = [with_substitute(case.prompt, name) for name in case.others]
             with self.model.at(state):
                 [found] = measure_margins(self.model, [case.prompt], [asked], [case.candidates])
-            self._margins[key] = found.floored_margin
+            self._margins[key] = {
+                "fact_id": case.fact.fact_id,
+                "state": state,
+                "margin": found.margin,
+                "floored_margin": found.floored_margin,
+            }
         return self._margins[key]
-
-    def r_out(self, case: Case, state: str) -> float:
-        clean = self.margin(case, "clean")
-        if clean < DEFAULT.least_clean_margin:
-            return float("nan")
-        return self.margin(case, state) / clean
 
     def untouched(self, fact: Fact) -> list[Fact]:
         """Facts of the same relation about people of the other half, no namesakes."""
@@ -192,10 +192,13 @@ class Bench:
         """The table that a suspicion is put to, as the analyses of a run fill it."""
         true, foil, name = case.fact.true_objects[0], case.candidates[1], case.fact.fact_id
         if suspected == "late_override":
-            grafts = ri.graft(
-                self.model, [case.prompt], [true], [foil], host=state, by="layer", controls=CONTROLS
-            )
-            return {"grafts": grafts.rows(fact_id=name)}
+            rows: Rows = []
+            for by in ("layer", "late"):
+                grafts = ri.graft(
+                    self.model, [case.prompt], [true], [foil], host=state, by=by, controls=CONTROLS
+                )
+                rows += grafts.rows(fact_id=name)
+            return {"grafts": rows}
         attention = {"kind": "attn", "positions": ["last"], "window": ATTENTION_WINDOW}
         asked: Any = attention if suspected == "not_routed" else {"kind": "subject"}
         other = with_substitute(case.prompt, case.others[0])
@@ -263,7 +266,8 @@ def look(
             for name, one in asked.items()
         ]
     )
-    r_out = {(name, state): bench.r_out(one, state) for name, one in asked.items()}
+    margins = [bench.margin(one, at) for one in asked.values() for at in ("clean", state)]
+    r_out = shares_out(pd.DataFrame(margins))
     frames = {name: pd.DataFrame(found) for name, found in tables.items()}
     inside = look_inside(facts, frames, held.mid_layers)
     found = read(r_out, held, facts, inside)[fact_id, state]

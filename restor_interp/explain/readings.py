@@ -161,7 +161,8 @@ def _from_clean(rows: pd.DataFrame) -> pd.DataFrame:
 def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
     """What clean weights of layers after `mid` bring, and random ones of equal norm.
 
-    All of these layers at once where that was measured (`top_down`): then nothing was chosen.
+    All of these layers at once where that was measured (`late`, at the first depth after `mid`):
+    then nothing was chosen.
     """
     if grafts is None:
         return
@@ -169,9 +170,9 @@ def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
     is_late = rows["layer"].gt(rows["fact_id"].map(mids.get).astype(float))
     rows = rows.loc[rows["judged_on"].eq("fact") & is_late]
     rows = rows.loc[rows["control_high"].notna()]
-    for by in ("layer", "top_down"):
+    for by in ("layer", "late"):
         for key, own in rows.loc[rows["by"].eq(by)].groupby(["fact_id", "host"], sort=False):
-            if by == "top_down":
+            if by == "late":
                 own = own.loc[own["layer"].eq(own["layer"].min())]
             best = own.loc[own["effect"].idxmax()]
             yield (
@@ -180,7 +181,7 @@ def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
                     "late_effect": float(best["effect"]),
                     "late_control": float(own["control_high"].max()),
                     "late": str(best["modules"]),
-                    "late_wide": by == "top_down",
+                    "late_wide": by == "late",
                 },
             )  # pyright: ignore
 

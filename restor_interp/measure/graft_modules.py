@@ -12,8 +12,11 @@ from restor_interp.models.architectures import place_of
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import HookedModel
 
-By = Literal["layer", "component", "module", "bottom_up", "top_down"]
+By = Literal["layer", "component", "module", "bottom_up", "top_down", "late"]
 BY: tuple[By, ...] = get_args(By)
+
+LATE_DEPTHS = 12
+"""Of `late`, about half as many depths are begun at, however many layers there are."""
 
 Swap = Mapping[str, float]
 """Module -> how far its weight goes from the host's (0) to the donor's (1)."""
@@ -113,11 +116,14 @@ def grafts_by(by: By, modules: Sequence[Module], num_layers: int) -> list[Graft]
             so_far = [*so_far, *own, *(after if layer == num_layers - 1 else [])]
             found.append(put_together(f"layers.0-{layer}", so_far, layer))
         return found
-    if by == "top_down":
+    if by in ("top_down", "late"):
         found, so_far = [], after
         for layer, own in reversed(list(enumerate(layers))):
             so_far = [*(before if layer == 0 else []), *own, *so_far]
             found.append(put_together(f"layers.{layer}-{num_layers - 1}", so_far, layer))
+        if by == "late":
+            step = max(1, num_layers // LATE_DEPTHS)
+            return found[: max(1, num_layers // 2) : step][::-1]
         return found[::-1]
     found = []
     for layer, own in enumerate(layers):

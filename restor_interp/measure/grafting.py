@@ -240,15 +240,17 @@ def graft(
         foils: the objects that log-odds are taken against; without them they are log p / (1 − p).
         by: `layer`; `component` (attention and MLP of each layer, its norms where they differ,
             embeddings and what follows the blocks); `module`; `bottom_up` (all layers up to one,
-            with the embeddings) and `top_down` (all layers from one on, with what follows them).
-            Or modules of your own choice: one sequence of names per swap.
+            with the embeddings) and `top_down` (all layers from one on, with what follows them);
+            `late` (the same of the upper half of the layers, against what lies before them). Or
+            modules of your own choice: one sequence of names per swap.
         judged_on: of every prompt, whether it is the `fact` itself, an `other_context` of it, or
             `other_facts`; default: the fact.
         controls: draws of random modules per swap. They are drawn from the modules outside the
             swap, one after another until their change of weights has its norm, and the last one
             goes only part of the way (host + c · (donor − host)), so that the norms are equal. Of
-            cumulative depth, which may hold most of the norm, they are drawn from all modules. A
-            swap to which the others cannot be matched has none, and says why.
+            `bottom_up` and `top_down`, which may hold most of the norm, they are drawn from all
+            modules. A swap to which the others cannot be matched has none, and says why; one of
+            `late` then has all others together, though they move by less.
         seed: of the controls.
         max_bytes: working memory, about.
         engine: `auto` runs a layer once for all swaps that agree up to it, where that reproduces
@@ -433,10 +435,12 @@ class GraftJob:
         ]
         if None in found:
             have = norm_of(pool)
-            return [], (
+            reason = (
                 f"its weights move by {graft.norm:.3g} and all others together by {have:.3g}, so "
                 "no random modules can match it"
             )
+            rest: list[Swap] = [{module.path: 1.0 for module in pool}]
+            return (rest, f"{reason}: beside it stand all others") if by == "late" else ([], reason)
         return cast(list[Swap], found), None
 
 

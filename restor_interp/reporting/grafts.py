@@ -41,6 +41,7 @@ TITLES = {
     "chosen": "sets of modules",
     "bottom_up": "from the first layer up to this one",
     "top_down": "from the last layer down to this one",
+    "late": "all layers from this one on, with what follows them",
     "greedy": "the smallest set, module by module",
 }
 """How weights are chosen -> in words."""
@@ -74,7 +75,7 @@ def graft_parts(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
             parts += [_list(title, way, some) for way, some in measured.items()]
         elif by in ("component", "module"):
             parts.append(_map(title, gap, measured))
-        elif by in ("layer", "bottom_up", "top_down"):
+        elif by in ("layer", "bottom_up", "top_down", "late"):
             parts.append(_lines(title, gap, measured, by))
         else:
             parts.append(_bars(title, gap, measured))

@@ -210,8 +210,10 @@ def test_all_late_layers_at_once_are_preferred_to_the_best_one(retention, margin
             tables["grafts"],
             pd.DataFrame(
                 [
-                    graft("late", 4, 0.6, 0.3, by="top_down"),
-                    graft("late", 5, 0.9, 0.1, by="top_down"),
+                    graft("late", 3, 1.0, 0.0, by="late"),  # not all of it comes after mid
+                    graft("late", 4, 0.6, 0.3, by="late"),
+                    graft("late", 5, 0.9, 0.1, by="late"),
+                    graft("late", 4, 1.0, 1.0, by="top_down"),
                 ]
             ),
         ]
@@ -259,11 +261,20 @@ def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retentio
 
 def test_a_clean_margin_below_a_nat_gives_no_share():
     rows = [
-        {"fact_id": name, "context_id": 0, "state": state, "floored_margin": margin}
-        for name, nats in (("a", (0.99, 3)), ("b", (2.0, 1.0)))
-        for state, margin in zip(("clean", "npo"), nats, strict=True)
+        {"fact_id": name, "context_id": 0, "state": state, "margin": margin, "floored_margin": low}
+        for name, nats in (
+            ("a", ((0.99, 2), (3, 3))),
+            ("b", ((2.0, 2.0), (1.0, 1.5))),  # said less surely
+            ("c", ((9.0, 3.0), (8.0, 0.3))),  # little more than chance
+            ("d", ((9.0, 0.9), (8.0, 0.3))),
+        )
+        for state, (margin, low) in zip(("clean", "npo"), nats, strict=True)
     ]
-    assert shares_out(pd.DataFrame(rows)) == {("b", "clean"): 1.0, ("b", "npo"): 0.5}
+    found = shares_out(pd.DataFrame(rows))
+    assert {key: value for key, value in found.items() if key[1] == "npo"} == {
+        ("b", "npo"): 0.5, ("c", "npo"): pytest.approx(0.1),
+    }  # fmt: skip
+    assert found["b", "clean"] == found["c", "clean"] == 1
 
 
 def test_the_tuned_lens_is_preferred_and_aliases_are_true(tables):

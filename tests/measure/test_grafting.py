@@ -322,6 +322,27 @@ def test_cumulative_depth_ends_at_the_donor_and_the_two_ways_complement_each_oth
     np.testing.assert_allclose(up.scores[:, :-1], back.scores[:, 1:], atol=1e-5)
 
 
+def test_late_layers_stand_against_what_lies_before_them(models):
+    model = models["qwen2"]
+    asked = {"donor": DONOR, "host": HOST, "controls": 2}
+    down = graft(model, PROMPTS, ANSWERS, FOILS, by="top_down", **asked)
+    late = graft(model, PROMPTS, ANSWERS, FOILS, by="late", **asked)
+    assert [one.layer for one in late.grafts] == list(
+        range(model.num_layers - max(1, model.num_layers // 2), model.num_layers)
+    )
+    for index, one in enumerate(late.grafts):
+        assert set(one.modules) == set(down.grafts[one.layer].modules)
+        np.testing.assert_allclose(late.scores[:, index], down.scores[:, one.layer], atol=1e-5)
+    # A change of late layers alone: nothing else can match it, and nothing else is what it has.
+    bad = planted(lambda path: f".{model.num_layers - 1}." in path)
+    found = graft(bad, PROMPTS, ANSWERS, FOILS, host="bad", by="late", controls=2)
+    assert "stand all others" in found.grafts[-1].control_reason
+    np.testing.assert_allclose(found.scores[:, -1], found.donor_values, atol=1e-5)
+    told = np.isfinite(found.effects[:, -1])
+    np.testing.assert_allclose(found.control_effects[told, -1, 0], 0, atol=1e-5)
+    assert told.any() and np.isnan(found.control_effects[:, -1, 1]).all()
+
+
 @pytest.mark.parametrize("component", ["attn", "mlp"])
 def test_components_are_told_apart(component):
     inside = {"attn": "self_attn", "mlp": "mlp"}[component]
