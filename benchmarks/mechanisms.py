@@ -148,7 +148,6 @@ class Bench:
                 "fact_id": case.fact.fact_id,
                 "state": state,
                 "margin": found.margin,
-                "floored_margin": found.floored_margin,
             }
         return self._margins[key]
 

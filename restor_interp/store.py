@@ -37,8 +37,7 @@ _COLUMNS = {
         " mean_logprob sum_logprob n_tokens first_divergence"
     ),
     "margins": (
-        "fact_id context_id state margin floored_margin own_logprob substitute_logprob "
-        "n_substitutes reason"
+        "fact_id context_id state margin own_logprob substitute_logprob n_substitutes reason"
     ),
     "training": (
         "state step loss forget_loss retain_loss grad_norm forget_nll retain_nll tokens seconds"

@@ -47,6 +47,9 @@ _REACHES = {
     "between": "some of it reaches the last token",
     "lost": "it does not reach the last token",
 }
+APART = 0.2
+"""A share of the answer that is lower than that of the margin by as much is told as well."""
+
 _SAYS = {
     "intact": "the model says it",
     "between": "the model says part of it",
@@ -75,15 +78,21 @@ def _mid(verdict: Verdict, readings: Readings, places: Places) -> str:
 
 
 def _out(verdict: Verdict, readings: Readings, places: Places) -> str:
-    share = _number(readings.r_out)
-    if not share:
+    if not _number(readings.r_out):
         return "the margin of the answer was not measured"
     words = _SAYS.get(verdict.said[2] or "", "the answer has a share")
-    return f"{words} ({_margin(share, places)})"
+    return f"{words} ({_margin(readings, places)})"
 
 
-def _margin(share: str, places: Places) -> str:
-    return f"{share} of what clean says" if places.out_is_share else f"margin {share} of clean's"
+def _margin(readings: Readings, places: Places) -> str:
+    """The shares that the answer is judged by; the second one where it is what decides."""
+    share, answer = _number(readings.r_out), _number(readings.answer)
+    if places.out_is_share:
+        return f"{share} of what clean says"
+    told = f"margin {share} of clean's"
+    assert readings.r_out is not None
+    decides = bool(answer) and readings.r_out - (readings.answer or 0) >= APART
+    return f"{told}, {answer} of what clean says beyond chance" if decides else told
 
 
 def _number(value: float | None) -> str:
@@ -119,7 +128,7 @@ def _late_override(
     verdict: Verdict, readings: Readings, places: Places, thresholds: Thresholds
 ) -> str:
     told = f"{_subject(verdict, readings, places)} and {_mid(verdict, readings, places)}, but "
-    margin = _margin(_number(readings.r_out), places)
+    margin = _margin(readings, places)
     if places.writers and places.written is not None:
         verb = "writes" if len(places.writers) == 1 else "write"
         told += (

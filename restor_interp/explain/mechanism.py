@@ -8,9 +8,10 @@
     never_lost        intact    intact   intact   (corruption left it, so nothing was restored)
     undetermined      anything else, anything not measured, anything refuted
 
-`intact` and `lost` are what bands from controls say of a share (`explain.retention.Band`); the
-other numbers are those of `explain.thresholds`. A class is a claim; where its refuter was measured
-and speaks against it, the claim is withdrawn, and the reason says why.
+`intact` and `lost` are what bands from controls say of a share (`explain.retention.Band`); in the
+answer, of two of them: lost is what either calls lost, intact what both call intact. The other
+numbers are those of `explain.thresholds`. A class is a claim; where its refuter was measured and
+speaks against it, the claim is withdrawn, and the reason says why.
 """
 
 import math
@@ -52,6 +53,9 @@ class Readings:
     """The same at the last token, where clean's knowledge arrives."""
     r_out: float | None
     """m_S / m_clean: the margin, as a share of the clean model's."""
+    answer: float | None = None
+    """Share of clean's knowledge in the whole answer, from chance on. Lost in the answer is what is
+    lost by either of the two, intact what is intact by both."""
     corrupted_r_out: float | None = None
     """The same in the corrupted state (in that state itself: its own). Where this is intact, there
     was nothing to restore."""
@@ -144,8 +148,18 @@ def _said(readings: Readings, bands: Bands, thresholds: Thresholds) -> Said:
     return (
         _says(bands.subject, readings.r_subject, thresholds),
         _says(bands.mid, readings.r_mid, thresholds),
-        _says(bands.out, readings.r_out, thresholds),
+        _in_answer(readings, bands, thresholds),
     )
+
+
+def _in_answer(readings: Readings, bands: Bands, thresholds: Thresholds) -> str | None:
+    words = {
+        _says(bands.out, readings.r_out, thresholds),
+        _says(bands.answer, readings.answer, thresholds),
+    } - {None}
+    if "lost" in words:
+        return "lost"
+    return "between" if "between" in words else next(iter(words), None)
 
 
 def _why_unsaid(readings: Readings, bands: Bands, site: str) -> str:

@@ -86,10 +86,10 @@ def object_logprobs(choices: pd.DataFrame, category: str) -> pd.DataFrame:
     return _by_state(spelled, ["fact_id"], "logprob")
 
 
-def margins_by_state(margins: pd.DataFrame, column: str = "margin") -> pd.DataFrame:
+def margins_by_state(margins: pd.DataFrame) -> pd.DataFrame:
     """fact_id × state: margin in nats, averaged over the contexts that have one."""
-    rows = margins.loc[margins[column].notna()]
-    return _by_state(rows.astype({column: float}), ["fact_id"], column)
+    rows = margins.loc[margins["margin"].notna()]
+    return _by_state(rows.assign(margin=rows["margin"].astype(float)), ["fact_id"], "margin")
 
 
 def _by_state(rows: pd.DataFrame, index: list[str], value: str) -> pd.DataFrame:

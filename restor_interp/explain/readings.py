@@ -116,6 +116,7 @@ def read(
             r_subject=retains.get("r_subject"),
             r_mid=retains.get("r_mid"),
             r_out=out.get(key),
+            answer=shares.get(key),
             corrupted_r_out=out.get((fact_id, "corrupted")),
             sham_r_out=out.get((fact_id, f"sham_{state}")),
             untouched_r_out=untouched.get((relation[fact_id], state)),

@@ -26,9 +26,12 @@ a share of more than a half ever called lost: where wrong entities reach that, b
 answer happens to be the same, the control does not tell knowledge from its absence; nor one of less
 than a half intact.
 
-r_out itself is m_S / m_clean and comes from the floored margins (`measure.margins`); its controls
-are the same donors at `out`, where a donor's whole answer is put in, and so is the share that
-stands in for it where a margin was not measured. All numbers: `explain.thresholds`.
+The answer is read twice, because there are two ways not to give it. r_out = m_S / m_clean comes
+from the margins, in nats without a floor: it falls where the true object is said less surely,
+though it still leads. It need not fall where nothing is known any more, because a substitute's
+certain answer leaves the true object far less than even odds do. The share of the answer, `answer`,
+R at `out`, where a donor's whole answer is put in, does: it counts from chance on. Controls of
+both are the same donors at `out`, of r_out without the floor. All numbers: `explain.thresholds`.
 
 `rds` is a depth score in the way of UDS ("Measuring the depth of LLM unlearning via activation
 patching", arXiv 2605.24614), which is Σ_l Δ1_l · clip(Δ2_l / Δ1_l, 0, 1) / Σ_l Δ1_l over layers
@@ -148,6 +151,9 @@ class Bands:
     subject: Band | None
     mid: Band | None
     out: Band | None
+    """Of r_out, a ratio of margins."""
+    answer: Band | None = None
+    """Of the share of the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +165,8 @@ class Retained:
     mid: Band | None
     out: Band | None = None
     """Of r_out: the last token at the last layer, where a donor's whole answer is put in."""
+    answer: Band | None = None
+    """The same of shares, which count from chance on."""
     n_untouched: int
     """Facts on which the layers were fixed."""
     reason: str | None = None
@@ -171,7 +179,7 @@ class Retained:
     @property
     def bands(self) -> Bands:
         """The bands of the three sites."""
-        return Bands(subject=self.subject, mid=self.mid, out=self.out)
+        return Bands(subject=self.subject, mid=self.mid, out=self.out, answer=self.answer)
 
 
 def retained(
@@ -199,7 +207,7 @@ class Shares:
     depths: Mapping[str, Mapping[Key, float]]
     """`rds` and `rds_unclipped` -> (fact_id, state) -> score."""
     controls: Mapping[tuple[str, str], pd.DataFrame]
-    """(site, kind of donor) -> fact_id, layer, share."""
+    """(site, kind of donor) -> fact_id, layer, share, and `unfloored`: the share of the plain T."""
     keys: Sequence[Key]
     """Every fact and state that was measured, whether it has a share or not."""
     last_layer: int | None
@@ -223,6 +231,8 @@ class Shares:
         shares: dict[tuple[str, int], dict[Key, float]] = {}
         for (site, layer, fact_id, state), value in means.to_dict().items():  # pyright: ignore
             shares.setdefault((site, int(layer)), {})[fact_id, state] = value
+        gain = finite["clean_logp"].astype(float) - finite["host_logp"]
+        finite["unfloored"] = (finite["logp"].astype(float) - finite["host_logp"]) / gain
         others = finite.loc[~is_state].groupby(["site", "donor_kind"])
         return cls(
             subject_effects=of_untouched.mean().dropna(),
@@ -231,7 +241,7 @@ class Shares:
             shares=shares,
             depths=_depths(states.loc[states["site"].eq("subject")]),
             controls={
-                (site, kind): own[["fact_id", "layer", "share"]]
+                (site, kind): own[["fact_id", "layer", "share", "unfloored"]]
                 for (site, kind), own in others  # pyright: ignore
             },
             keys=tuple(dict.fromkeys(zip(states["fact_id"], states["state"], strict=True))),
@@ -251,7 +261,8 @@ class Shares:
         bands = {
             "subject": self._band("subject", subject, thresholds),
             "mid": self._band("last", mid, thresholds, mids),
-            "out": self._band("last", last, thresholds),
+            "out": self._band("last", last, thresholds, column="unfloored"),
+            "answer": self._band("last", last, thresholds),
         }
         by_fact = {}
         for key in self.keys:
@@ -306,22 +317,25 @@ class Shares:
         layer: int | None,
         thresholds: Thresholds,
         own_layers: Mapping[str, int] | None = None,
+        column: str = "share",
     ) -> Band | None:
         """The band at a layer, or at each fact's own."""
         if layer is None:
             return None
-        intact, lost = (self._controls(site, kind, layer, own_layers) for kind in CONTROLS.values())
+        intact, lost = (
+            self._controls(site, kind, layer, own_layers, column) for kind in CONTROLS.values()
+        )
         return Band.of(layer, intact, lost, thresholds)
 
     def _controls(
-        self, site: str, kind: str, layer: int, own_layers: Mapping[str, int] | None
+        self, site: str, kind: str, layer: int, own_layers: Mapping[str, int] | None, column: str
     ) -> Controls:
         rows = self.controls.get((site, kind))
         if rows is None:
             return Controls.none()
         where = layer if own_layers is None else rows["fact_id"].map(own_layers.get)
         rows = rows.loc[rows["layer"].eq(where)]
-        return Controls(shares=rows["share"].to_numpy(), facts=rows["fact_id"].to_numpy())
+        return Controls(shares=rows[column].to_numpy(), facts=rows["fact_id"].to_numpy())
 
 
 def _clean_effects(retention: pd.DataFrame) -> pd.DataFrame:

@@ -47,21 +47,8 @@ class Judged:
 
 
 def shares_out(margins: pd.DataFrame, thresholds: Thresholds = DEFAULT) -> dict[Key, float]:
-    """r_out = m_S / m_clean of every fact and state whose clean margin is large enough.
-
-    The lesser of two ratios, of margins and of floored ones: a model may say the true object less
-    surely, with the order of objects as it was (the first falls), or know no more than chance, with
-    less certainty about others to show for it (the second falls).
-    """
-    plain, floored = (_shares_of(margins, name, thresholds) for name in MARGINS)
-    return {key: min(plain[key], floored[key]) for key in plain.keys() & floored.keys()}
-
-
-MARGINS = ("margin", "floored_margin")
-
-
-def _shares_of(margins: pd.DataFrame, column: str, thresholds: Thresholds) -> dict[Key, float]:
-    nats = lookup(margins_by_state(margins, column))
+    """r_out = m_S / m_clean of every fact and state whose clean margin is large enough."""
+    nats = lookup(margins_by_state(margins))
     clean = {fact_id: value for (fact_id, state), value in nats.items() if state == "clean"}
     return {
         (fact_id, state): value / clean[fact_id]

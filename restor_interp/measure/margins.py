@@ -3,11 +3,6 @@
 m = log p_C(true | entity) − mean over substitutes of log p_C(true | substitute), where p_C is the
 model's distribution over a fact's typed candidates alone (design §8). A model that answers
 "English" whatever the name has m ≈ 0 however often it is right.
-
-The other way about, m stays high where nothing is known any more: a substitute of whom the model is
-sure has log p_C far below chance, log 1/n of n candidates, and even odds about the entity lie far
-above that. What is *retained* is therefore told by the floored margin, in which a log-probability
-below chance counts as chance: being sure of something else is no less knowledge than none.
 """
 
 from collections.abc import Sequence
@@ -47,8 +42,6 @@ class Margin:
     """Whether the true object is the likeliest candidate for the entity."""
     n_substitutes_led: int
     """For how many substitutes it is: how often a guess would be right."""
-    chance: float = -np.inf
-    """log 1/n of n candidates."""
 
     @property
     def margin(self) -> float:
@@ -56,14 +49,6 @@ class Margin:
         if not self.substitute_logprobs:
             return float("nan")
         return self.own_logprob - float(np.mean(self.substitute_logprobs))
-
-    @property
-    def floored_margin(self) -> float:
-        """The same with log-probabilities below chance taken for chance; at most −`chance`."""
-        if not self.substitute_logprobs:
-            return float("nan")
-        others = np.maximum(self.substitute_logprobs, self.chance)
-        return max(self.own_logprob, self.chance) - float(np.mean(others))
 
     @property
     def n_substitutes(self) -> int:
@@ -103,7 +88,7 @@ def measure_margins(
         for scores, (_, own) in zip(scored, asked, strict=True)
     )
     margins = []
-    for others, objects in zip(substituted, spelled, strict=True):
+    for others in substituted:
         own, *rest = (next(found) for _ in range(1 + len(others)))
         margins.append(
             Margin(
@@ -111,7 +96,6 @@ def measure_margins(
                 substitute_logprobs=tuple(one.logprob for one in rest),
                 own_leads=own.leads,
                 n_substitutes_led=sum(one.leads for one in rest),
-                chance=chance(len(objects)),
             )
         )
     return margins

@@ -172,7 +172,6 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
                     "context_id": context,
                     "state": state,
                     "margin": margin.margin,
-                    "floored_margin": margin.floored_margin,
                     "own_logprob": margin.own_logprob,
                     "substitute_logprob": margin.own_logprob - margin.margin,
                     "n_substitutes": margin.n_substitutes,
@@ -184,10 +183,7 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
 
 
 _NO_MARGIN = dict.fromkeys(
-    (
-        *("margin", "floored_margin", "own_logprob", "substitute_logprob"),
-        *("n_substitutes", "n_substitutes_led"),
-    )
+    ("margin", "own_logprob", "substitute_logprob", "n_substitutes", "n_substitutes_led")
 )
 
 

@@ -30,8 +30,7 @@ class Toy:
                         key | {"category": category, "sum_logprob": value,
                                "mean_logprob": value / 2, "object": category}
                     )  # fmt: skip
-        clean = {"state": "clean", "margin": 3.0, "floored_margin": 3.0}
-        self.margins.append({"fact_id": fact_id, "context_id": 0, **clean})
+        self.margins.append({"fact_id": fact_id, "context_id": 0, "state": "clean", "margin": 3.0})
         return self
 
     def frames(self):

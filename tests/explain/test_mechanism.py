@@ -68,6 +68,18 @@ def test_without_controls_nothing_is_claimed(site):
         assert verdict.reason == f"there are no controls for r_{site}"
 
 
+@pytest.mark.parametrize("margin", SHARE)
+@pytest.mark.parametrize("answer", [*SHARE, None])
+def test_the_answer_is_lost_by_either_of_two_shares_and_intact_by_both(margin, answer):
+    bands = replace(BANDS, answer=BAND)
+    own = replace(readings(f"intact intact {margin}"), answer=SHARE.get(answer))
+    both = {margin, answer or margin}
+    expected = "lost" if "lost" in both else "between" if "between" in both else "intact"
+    assert classify(own, bands).said[2] == expected
+    # Without controls of its own the share of the answer says nothing.
+    assert classify(own, BANDS).said[2] == margin
+
+
 # ---- refuters
 
 PASSED, FAILED, OPEN = "passed", "failed", "not measured"

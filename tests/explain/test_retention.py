@@ -84,6 +84,19 @@ def test_bands_are_percentiles_of_the_controls(table):
         assert (band.n_intact, band.n_lost) == (3, 3)
 
 
+def test_margins_are_judged_by_controls_without_the_floor(table):
+    """Wrong entities whose T is halfway from the host's certainty to the clean model's, and below
+    chance: half of the way, no share."""
+    wrong = table["donor_kind"].eq("wrong_entity")
+    clean = table["clean_logp"].astype(float)
+    table.loc[wrong, "logp"] = (HOST + clean[wrong]) / 2
+    table.loc[wrong, "share"] = table.loc[wrong, "share"].where(table["share"].isna(), 0.0)
+    found = retained(table, ROLES)
+    assert found.out.layer == found.answer.layer == 4
+    assert (found.out.lost_below, found.answer.lost_below) == pytest.approx((0.55, 0.05))
+    assert found.bands.answer == found.answer
+
+
 def test_shares_are_read_at_the_layers_and_judged_by_the_bands(table):
     found = retained(table, ROLES).by_fact
     lost = found["lost", "npo"]
@@ -170,7 +183,7 @@ def test_fates_have_what_was_measured(table):
             for state in ("clean", "corrupted", "npo")
         ]
     )
-    margins = pd.DataFrame(columns=["fact_id", "state", "margin", "floored_margin"], dtype=float)
+    margins = pd.DataFrame(columns=["fact_id", "state", "margin"], dtype=float)
     choices = pd.DataFrame(
         columns=["fact_id", "context_id", "state", "category", "sum_logprob"], dtype=float
     )

@@ -62,7 +62,6 @@ class MadeUp:
             self.margins.append(
                 {
                     "fact_id": fact_id, "context_id": 0, "state": state, "margin": margin,
-                    "floored_margin": margin,
                     "own_logprob": None if blank else -1.0,
                     "substitute_logprob": None if blank else -1.0 - margin,
                     "n_substitutes": None if blank else 5,

@@ -5,6 +5,7 @@ Run: python -m pytest tests/explain/test_verdicts.py
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -49,6 +50,7 @@ def retention_rows(fact_id, state, kind, subject, mid):
         {
             "fact_id": fact_id, "state": state, "donor_kind": kind, "site": site, "layer": layer,
             "host_logp": -8.0, "clean_logp": -8.0 + effect, "clean_effect": effect,
+            "logp": -8.0 + share * effect if effect >= 1 else None,
             "share": share if effect >= 1 else None,
         }
         for site, share in (("subject", subject), ("last", mid))
@@ -83,8 +85,7 @@ def margins():
             "sham_npo": 0.9 if fact_id == "kept" else 0.05,
         }
         rows += [
-            {"fact_id": fact_id, "context_id": c, "state": state, "margin": 9.0 * share,
-             "floored_margin": 4.0 * share}
+            {"fact_id": fact_id, "context_id": c, "state": state, "margin": 4.0 * share}
             for state, share in out.items()
             for c in range(2)
         ]  # fmt: skip
@@ -187,7 +188,7 @@ def test_readings_are_the_numbers_that_were_put_there(retention, margins, tables
     found = read_all(retention, margins, tables)
     late = found["late", "npo"]
     assert late.readings == Readings(
-        r_subject=0.86, r_mid=0.79, r_out=pytest.approx(0.05), corrupted_r_out=-0.2,
+        r_subject=0.86, r_mid=0.79, r_out=pytest.approx(0.05), answer=0.79, corrupted_r_out=-0.2,
         sham_r_out=pytest.approx(0.05), late_effect=0.71, late_control=0.08,
         route_similarity=pytest.approx(late.readings.route_similarity),
         false_lead=2.5, untouched_r_out=pytest.approx(0.1),
@@ -261,20 +262,11 @@ def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retentio
 
 def test_a_clean_margin_below_a_nat_gives_no_share():
     rows = [
-        {"fact_id": name, "context_id": 0, "state": state, "margin": margin, "floored_margin": low}
-        for name, nats in (
-            ("a", ((0.99, 2), (3, 3))),
-            ("b", ((2.0, 2.0), (1.0, 1.5))),  # said less surely
-            ("c", ((9.0, 3.0), (8.0, 0.3))),  # little more than chance
-            ("d", ((9.0, 0.9), (8.0, 0.3))),
-        )
-        for state, (margin, low) in zip(("clean", "npo"), nats, strict=True)
+        {"fact_id": name, "context_id": 0, "state": state, "margin": margin}
+        for name, nats in (("a", (0.99, 3)), ("b", (2.0, 1.0)))
+        for state, margin in zip(("clean", "npo"), nats, strict=True)
     ]
-    found = shares_out(pd.DataFrame(rows))
-    assert {key: value for key, value in found.items() if key[1] == "npo"} == {
-        ("b", "npo"): 0.5, ("c", "npo"): pytest.approx(0.1),
-    }  # fmt: skip
-    assert found["b", "clean"] == found["c", "clean"] == 1
+    assert shares_out(pd.DataFrame(rows)) == {("b", "clean"): 1.0, ("b", "npo"): 0.5}
 
 
 def test_the_tuned_lens_is_preferred_and_aliases_are_true(tables):
@@ -323,7 +315,7 @@ def test_fates_have_verdicts_with_their_version(retention, margins, judged):
     assert late["flags"] == "false_active, general_damage"
     assert late["rules"] == DEFAULT.version
     assert late["evidence"].startswith("The subject still carries the answer (0.86 of clean at")
-    assert late["evidence"].endswith("margin 0.45 of 9.00 nats.")
+    assert late["evidence"].endswith("margin 0.20 of 4.00 nats.")
     assert fates.loc[("half", "npo"), "mechanism_reason"].startswith("subject between")
     other = fates.loc[("late", "ga")]
     assert pd.isna(other["mechanism"]) and other["mechanism_reason"] == NOT_RETAINED
@@ -472,6 +464,17 @@ def test_only_what_was_measured_is_said(retention, margins):
         "The subject has a share of the answer (0.40 of clean): undetermined, because r_mid was "
         "not measured."
     )
+
+
+def test_an_answer_no_better_than_chance_is_told_beside_its_margin(retention, margins):
+    held = retained(retention, ROLES)
+    own = {**held.by_fact["unrouted", "npo"], "answer": 0.02}
+    key = margins["fact_id"].eq("unrouted") & margins["state"].eq("npo")
+    more = margins.assign(margin=margins["margin"].where(~key, 2.4))
+    only = replace(held, by_fact={("unrouted", "npo"): own})
+    told = verdicts(FACTS, more, only, {})["unrouted", "npo"]
+    assert told.verdict.said[2] == "lost"
+    assert "(margin 0.60 of clean's, 0.02 of what clean says beyond chance)" in told.evidence
 
 
 def test_a_failed_refuter_is_told(retention, margins, tables):

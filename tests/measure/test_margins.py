@@ -4,7 +4,6 @@ Run: python -m pytest tests/measure/test_margins.py
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,27 +97,6 @@ def margin_of(nats, led, number=5):
         own_leads=True,
         n_substitutes_led=led,
     )
-
-
-def test_below_chance_counts_as_chance():
-    chance = math.log(1 / 20)
-    margin = Margin(
-        own_logprob=-1.0,
-        substitute_logprobs=(-12.0, -2.0),
-        own_leads=True,
-        n_substitutes_led=0,
-        chance=chance,
-    )
-    assert margin.margin == 6.0
-    assert margin.floored_margin == pytest.approx(-1 - (chance - 2) / 2)
-    # Even odds among candidates are far above a substitute that is sure: nothing is known, though.
-    ignorant = replace(margin, own_logprob=chance, substitute_logprobs=(-12.0, -12.0))
-    assert ignorant.margin > 9 and ignorant.floored_margin == 0
-    sure_of_another = replace(ignorant, own_logprob=-30.0)
-    assert sure_of_another.floored_margin == 0
-    model = tiny_model("gpt2")
-    (found,) = measure_margins(model, PROMPTS[:1], [SUBSTITUTED[0]], CANDIDATES[:1])
-    assert found.chance == pytest.approx(-math.log(len(CANDIDATES[0])))
 
 
 @pytest.mark.parametrize(
