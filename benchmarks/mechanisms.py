@@ -3,6 +3,7 @@
     python benchmarks/mechanisms.py                # 20 plants of each kind, five minutes
     python benchmarks/mechanisms.py --quick        # one of each, few people: does it work?
     python benchmarks/mechanisms.py --seed 2 --csv cells.csv
+    python benchmarks/mechanisms.py --model FOLDER  # another model (benchmarks/train_bios.py)
 
 Half of the people (the even ones) fix what verdicts depend on: the layers that are read, and the
 bands of what is intact and what is lost, from controls in the clean model. Thresholds are the
@@ -353,11 +354,12 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join((*MECHANISMS, *DECOYS, *TRAINED)))
     parser.add_argument("--even", action="store_true", help="plant in the half that fixes bands")
     parser.add_argument("--quick", action="store_true", help="1 plant of each kind, 24 people")
+    parser.add_argument("--model", default="bios", help="one that knows the people of bios")
     parser.add_argument("--csv", help="write one row per cell")
     asked = parser.parse_args()
     started = time.perf_counter()
     clock: Callable[[], str] = lambda: f"[{time.perf_counter() - started:.0f} s]"  # noqa: E731
-    model, facts = ri.load_model("bios"), bios_facts()
+    model, facts = ri.load_model(asked.model), bios_facts()
     people = sorted({fact.entity for fact in facts})
     fixing = people[0::2]
     scored = fixing if asked.even else people[LOOKED_AT + 1 :: 2]

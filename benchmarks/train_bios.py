@@ -1,11 +1,13 @@
 """Train the calibration model `bios` from scratch and write it into the package.
 
     python benchmarks/train_bios.py          # a quarter of an hour on one core
+    python benchmarks/train_bios.py --out elsewhere --family qwen2 --layers 10 --seed 11
 
 It reads nothing but `restor_interp.data.bios`: texts are made on the fly from the facts, in the
 three forms that the product uses (few-shot question blocks, paragraphs, single statements).
 Written beside the weights: `training.json` with settings, curve, final accuracy and digests.
-Same machine, same versions, same threads: same weights.
+Same machine, same versions, same threads: same weights. Another family, depth or seed makes a model
+that nothing was tuned on, which knows the same people.
 """
 
 import argparse
@@ -23,13 +25,21 @@ import torch
 import torch.nn.functional as F
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 import restor_interp
 from restor_interp.data.bios import bios_facts
 from restor_interp.facts import Fact, FactSet
 
 END = "<|endoftext|>"
+Model = LlamaForCausalLM | Qwen2ForCausalLM
+FAMILIES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
 INVENTED = ("city", "company", "university")
 """Object types whose objects are made-up words: two tokens each."""
 
@@ -189,10 +199,13 @@ def middle_first(word: str) -> Callable[[int], float]:
     return lambda place: abs(place - len(word) / 2)
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> LlamaForCausalLM:
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, settings: Settings, family: str = "llama"
+) -> Model:
     """A random model; output matrices of the blocks start smaller, the deeper the model."""
     torch.manual_seed(settings.seed)
-    config = LlamaConfig(
+    make_config, make_model = FAMILIES[family]
+    config = make_config(
         vocab_size=len(tokenizer),
         hidden_size=settings.width,
         intermediate_size=settings.mlp_width,
@@ -207,7 +220,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> Llama
         pad_token_id=tokenizer.pad_token_id,
         use_cache=True,
     )
-    model = LlamaForCausalLM(config)
+    model = make_model(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith(("o_proj.weight", "down_proj.weight")):
@@ -224,7 +237,7 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 
 def train(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     facts: FactSet,
     settings: Settings,
@@ -304,7 +317,7 @@ def statement_prompts(facts: FactSet, asked: Sequence[Fact]) -> list[tuple[str, 
 
 @torch.no_grad()
 def accuracy(
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[tuple[str, str]],
 ) -> float:
@@ -336,7 +349,7 @@ def accuracy(
 
 
 def examine(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, facts: FactSet, settings: Settings
+    model: Model, tokenizer: PreTrainedTokenizerFast, facts: FactSet, settings: Settings
 ) -> dict[str, float]:
     """Final accuracies: questions in three contexts, without any, as statements, other names."""
     known = {fact.entity for fact in facts}
@@ -366,12 +379,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=package / "data" / "bios" / "model")
     parser.add_argument("--steps", type=int, default=Settings.steps)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--layers", type=int, default=Settings.layers)
+    parser.add_argument("--family", choices=FAMILIES, default="llama")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    settings = Settings(steps=arguments.steps)
+    settings = Settings(steps=arguments.steps, seed=arguments.seed, layers=arguments.layers)
     facts = bios_facts()
     tokenizer = build_tokenizer(facts, settings)
-    model = build_model(tokenizer, settings)
+    model = build_model(tokenizer, settings, arguments.family)
     started = time.monotonic()
     curve = train(model, tokenizer, facts, settings)
     minutes = (time.monotonic() - started) / 60
@@ -382,7 +398,7 @@ def main() -> None:
 
 def write(
     folder: Path,
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: PreTrainedTokenizerFast,
     facts: FactSet,
     settings: Settings,
