@@ -2,16 +2,17 @@
 
 The page reads from the outside in: the verdict with its counts; every answer in every state; how
 likely the true and the false object are; then, for the facts that were looked into, where the
-answer arises (causal tracing, Meng et al. 2022), what each layer would say (logit lens,
-nostalgebraist 2020), and, folded, what interventions say: patching between states, retention,
-grafted weights, attention knockout, attribution patching, direct contributions, each beside its
-control and with a line on what it cannot show; last the probes with their controls. A method
-restores only what its sham does not.
+answer arises (causal tracing, Meng et al. 2022), what each layer would say (logit and tuned lens),
+and, folded, what interventions and other readings say: patching between states, retention, grafted
+weights, attention, MLPs, value vectors, tokens, each beside its control and with a line on what it
+cannot show; last the probes with their controls. A method restores only what its sham does not, and
+a mechanism that its refuter speaks against is not shown.
 """
 
 from restor_interp import report
 from restor_interp.reporting.curves import probe_curves
 from restor_interp.reporting.inside import inside_by_fact
+from restor_interp.reporting.mechanisms import mechanism_table
 from restor_interp.reporting.objects import odds_map
 from restor_interp.reporting.parts import Document, Section
 from restor_interp.reporting.results import EntityResults
@@ -29,7 +30,7 @@ def entity(results: EntityResults) -> Document:
             *verdict(results),
             Section(
                 "Facts",
-                facts_table(results),
+                (*facts_table(results), *mechanism_table(results)),
                 intro="Click a question to see inside the model, where it was looked into.",
             ),
             Section("True against false object", odds_map(results)),

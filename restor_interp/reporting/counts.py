@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED, majority
+from restor_interp.reporting.reasons import counted_reasons
 from restor_interp.reporting.results import EntityResults, RunResults, records
 from restor_interp.reporting.vocabulary import FATES
 
@@ -173,10 +174,11 @@ def right_answers(results: Results, state: str, roles: Sequence[str]) -> tuple[i
 
 
 def unmeasured(run: RunResults) -> list[tuple[str, str, int]]:
-    """(table, reason, rows) of everything that has a reason instead of a value."""
+    """(table, reason, rows) of everything that has a reason instead of a value; reasons that
+    differ only in their numbers are one."""
     found = []
     for name, frame in run.tables.items():
         if "reason" in frame.columns and name != "failures":
-            reasons = Counter(str(reason) for reason in frame["reason"].dropna() if reason)
-            found += [(name, reason, count) for reason, count in sorted(reasons.items())]
+            reasons = counted_reasons(str(reason) for reason in frame["reason"].dropna() if reason)
+            found += [(name, reason, count) for reason, count in sorted(reasons)]
     return found

@@ -1,7 +1,7 @@
 """Lines over steps and layers: training of every state, probes with their controls."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from restor_interp.reporting.counts import mean
@@ -69,7 +69,7 @@ def _probe(rows: Sequence[Mapping[str, Any]], kind: tuple[str, str, str, str]) -
     series, told = [], []
     counted = max((int(row["n"]) for row in rows if row["n"] is not None), default=0)
     for state in order_states(row["state"] for row in rows):
-        values = _by_layer((row for row in rows if row["state"] == state), "value")
+        values = by_layer((row for row in rows if row["state"] == state), "value")
         if not values:
             continue
         series.append(
@@ -80,12 +80,12 @@ def _probe(rows: Sequence[Mapping[str, Any]], kind: tuple[str, str, str, str]) -
     controls = dict.fromkeys(row["control"] for row in rows if row["control"])
     for number, control in enumerate(controls):
         look = _CONTROL_LOOKS[min(number, len(_CONTROL_LOOKS) - 1)]
-        values = _by_layer((row for row in rows if row["control"] == control), "control_value")
+        values = by_layer((row for row in rows if row["control"] == control), "control_value")
         if values:
             ys = tuple(values.values())
             series.append(Series(name=f"control: {control}", x=tuple(values), y=ys, look=look))
             told.append(f"control {control} at most {plain(max(ys))}")
-    chances = _by_layer((row for row in rows if row.get("chance") is not None), "chance")
+    chances = by_layer((row for row in rows if row.get("chance") is not None), "chance")
     if chances:
         ys = tuple(chances.values())
         series.append(Series(name="chance", x=tuple(chances), y=ys, look="chance"))
@@ -102,10 +102,12 @@ def _probe(rows: Sequence[Mapping[str, Any]], kind: tuple[str, str, str, str]) -
     )
 
 
-def _by_layer(rows: Any, column: str) -> dict[float, float]:
-    """Layer -> mean of the finite values there, layers in order."""
+def by_layer(
+    rows: Iterable[Mapping[str, Any]], column: str, along: str = "layer"
+) -> dict[float, float]:
+    """Layer (or what `along` says) -> mean of the finite values there, in order."""
     found: dict[float, list[float]] = {}
     for row in rows:
         if row[column] is not None and math.isfinite(row[column]):
-            found.setdefault(float(row["layer"]), []).append(float(row[column]))
+            found.setdefault(float(row[along]), []).append(float(row[column]))
     return {layer: mean(found[layer]) for layer in sorted(found)}

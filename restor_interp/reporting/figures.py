@@ -276,7 +276,7 @@ def _line(plot: Lines, series: Series, group: str, scale: float) -> list[dict[st
         "legendgroup": group,
         "x": xs,
         "y": ys,
-        "line": {"color": look.colour, "dash": look.dash, "width": 2},
+        "line": {"color": look.colour, "dash": look.dash, "width": 1 if series.thin else 2},
         "marker": {
             "symbol": look.symbol,
             "size": 7,
@@ -314,7 +314,7 @@ def _line(plot: Lines, series: Series, group: str, scale: float) -> list[dict[st
 def _mode(series: Series) -> str:
     if not series.joined:
         return "markers"
-    return "lines" if series.look == "chance" else "lines+markers"
+    return "lines" if series.look == "chance" or series.thin else "lines+markers"
 
 
 def _y_limits(plot: Lines) -> list[float] | None:

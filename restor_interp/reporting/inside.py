@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from restor_interp.reporting.formats import plain, plural
-from restor_interp.reporting.interventions import LENS, TRACES, folded, instruments
+from restor_interp.reporting.interventions import (
+    LENS,
+    SWAPS,
+    TRACES,
+    TUNED,
+    folded,
+    instruments,
+)
+from restor_interp.reporting.mechanisms import evidence_of
 from restor_interp.reporting.parts import (
     Details,
     Empty,
@@ -17,7 +25,7 @@ from restor_interp.reporting.parts import (
     Part,
     Series,
 )
-from restor_interp.reporting.results import EntityResults, records
+from restor_interp.reporting.results import ANALYSES, EntityResults, records
 from restor_interp.reporting.rows import (
     KINDS,
     Axes,
@@ -27,6 +35,7 @@ from restor_interp.reporting.rows import (
     number,
     object_role,
 )
+from restor_interp.reporting.swaps_map import swaps_map
 from restor_interp.reporting.verdicts import is_planted, true_object
 from restor_interp.reporting.vocabulary import order_states
 
@@ -42,19 +51,20 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
         parts.append(
             Empty("No fact of this entity was seen through the lens.", results.run.command("lens"))
         )
-    absent = [name for name in tools if not results.run.has(name)]
-    if absent:
-        titles = ", ".join(tools[name].title.lower() for name in absent)
-        parts.append(Empty(f"Not used in this run: {titles}.", results.run.command(*absent)))
     ids = {fact_id for rows in tables.values() for fact_id in rows}
     looked = [fact for fact in results.facts if fact["fact_id"] in ids]
     for number_of, fact in enumerate(looked):
         rows = {name: found.get(fact["fact_id"], []) for name, found in tables.items()}
-        inside: list[Part] = []
+        inside: list[Part] = [*evidence_of(results, fact["fact_id"])]
         if rows["traces"]:
             inside += [Paragraph(TRACES, quiet=True), *trace_maps(rows["traces"], results.entity)]
         if rows["lens"]:
-            inside += [Paragraph(LENS, quiet=True), *lens_lines(rows["lens"], fact)]
+            tuned = any(row["lens"] == "tuned" for row in rows["lens"])
+            text = f"{LENS} {TUNED}" if tuned else LENS
+            inside += [Paragraph(text, quiet=True), *lens_lines(rows["lens"], fact)]
+        swaps = swaps_map(rows.get("patches", []), rows.get("grafts", []), fact)
+        if swaps:
+            inside.append(Details("Best swaps", (Paragraph(SWAPS, quiet=True), *swaps)))
         inside += folded(tools, rows, fact)
         planted = is_planted(results.run, fact)
         summary = f"{fact['question']} (true: {true_object(fact)}"
@@ -69,6 +79,11 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
         parts.append(
             Paragraph(f"{plural(rest, 'further fact')} of this entity not looked into.", quiet=True)
         )
+    # What no command adds by itself (features need a dictionary) is not told to be missing.
+    absent = [name for name in tools if name in ANALYSES and not results.run.has(name)]
+    if absent:
+        titles = ", ".join(tools[name].title.lower() for name in absent)
+        parts.append(Empty(f"Not used in this run: {titles}.", results.run.command(*absent)))
     return tuple(parts)
 
 

@@ -8,13 +8,19 @@ from dataclasses import dataclass
 
 from restor_interp.reporting.attributions import attribution_maps
 from restor_interp.reporting.contributions import contribution_bars
+from restor_interp.reporting.descriptions import description_lines
+from restor_interp.reporting.features import feature_parts
 from restor_interp.reporting.grafts import graft_parts
 from restor_interp.reporting.knockouts import knockout_lines
+from restor_interp.reporting.mlp_changes import mlp_change_parts
 from restor_interp.reporting.parts import Details, Paragraph, Part
 from restor_interp.reporting.patches import patch_maps
 from restor_interp.reporting.results import EntityResults, records
 from restor_interp.reporting.retention import retention_lines
 from restor_interp.reporting.rows import RowOf
+from restor_interp.reporting.subject_attention import attention_maps
+from restor_interp.reporting.token_attributions import token_strips
+from restor_interp.reporting.value_vectors import value_vector_tables
 
 TRACES = (
     "Causal tracing: the subject is replaced so that the answer is lost, then one state at a time "
@@ -24,6 +30,14 @@ TRACES = (
 LENS = (
     "Logit lens: every layer's stream, read with the model's own last norm and unembedding. A low "
     "score does not say that the layer lacks the fact: it may hold it in another form."
+)
+TUNED = (
+    "The tuned lens carries every layer to the end by a map of its own first, fitted on neutral "
+    "text in the clean model: what it reads in a state, the clean model's later layers would."
+)
+SWAPS = (
+    "The best of the patches and grafts below, each against its own control: what another "
+    "entity's values or random weights of equal length move as well is not this fact."
 )
 
 
@@ -89,6 +103,46 @@ def instruments(results: EntityResults) -> dict[str, Instrument]:
             "the false one. It shows direct effects alone: a part that works through later layers "
             "counts for nothing here.",
             draw=contribution_bars,
+        ),
+        "mlp_changes": Instrument(
+            title="What MLPs look up and write",
+            text="A change of what MLPs write is split into what is looked up (coefficients) and "
+            "what is written there (value vectors); then the clean model's own are put back. "
+            "That one part suffices does not say that the other did not change.",
+            draw=mlp_change_parts,
+        ),
+        "value_vectors": Instrument(
+            title="Value vectors that write the objects",
+            text="Single memories of the clean model whose most promoted words hold an object. A "
+            "vector that promotes a word need not be where this fact is kept.",
+            draw=value_vector_tables,
+        ),
+        "attention": Instrument(
+            title="Attention to the subject",
+            text="How much the last token's heads look at the subject's tokens. Attention says "
+            "where a head looks, not what it fetches, nor whether the answer needs it.",
+            draw=attention_maps,
+        ),
+        "descriptions": Instrument(
+            title="The subject's vector alone",
+            text="The stream at the subject's last token is put in the place of a placeholder, "
+            "and the host is asked the question. What can be read so is there; what cannot may "
+            "lie in the subject's other tokens, or where the host does not look.",
+            draw=description_lines,
+        ),
+        "token_attributions": Instrument(
+            title="Tokens that the answer listens to",
+            text="What each token of the question adds to the truth over the falsehood, against a "
+            "neutral word in its place. A token that matters is not by that one that is "
+            "understood.",
+            draw=token_strips,
+        ),
+        "features": Instrument(
+            title="Features of a dictionary",
+            text="Features that a state changed most, set back to their clean value one at a time. "
+            "A dictionary leaves part of every activation out, and what it leaves out may be the "
+            "cause.",
+            draw=feature_parts,
         ),
     }
 

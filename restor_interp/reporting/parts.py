@@ -281,6 +281,8 @@ class Series:
     n: int | None = None
     joined: bool = True
     """Neighbouring points are joined by a line."""
+    thin: bool = False
+    """One of many behind the line that matters: thin, without markers."""
 
     def __post_init__(self):
         for name in ("x", "y", "low", "high"):

@@ -1,10 +1,11 @@
 """What a report definition receives: the tables of a run, or of one entity in it.
 
 Tables are pandas frames with the columns of `restor_interp.store.TABLES`; any of them may be
-missing. A missing table is an empty frame, and a missing fixed column is filled with NA and told in
-`problems`, so that a page about an older run says what it lacks instead of failing.
+missing. A missing table is an empty frame, and a missing fixed column is filled with NaN and told
+in `problems`, so that a page about an older run says what it lacks instead of failing.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,7 @@ SETTINGS = {
     "lens": "explanation.lens_facts=24",
     "traces": "explanation.traced_facts=8",
     "probes": "explanation.probes=[object_readout]",
+    "timeline": "unlearning.checkpoints=4",
 }
 """Table -> the override with which a run has it; the other tables are in every run."""
 
@@ -31,8 +33,29 @@ ANALYSES = {
     "knockouts": "attention_knockout",
     "attributions": "attribution",
     "contributions": "direct_logits",
+    "tuned_lens": "tuned_lens",
+    "mlp_changes": "mlp_changes",
+    "value_vectors": "value_vectors",
+    "attention": "subject_attention",
+    "descriptions": "subject_description",
+    "token_attributions": "token_attribution",
 }
 """Table -> the analysis that makes it, for those that a run has only if it asks for them."""
+
+SURVEYS = {
+    "weights": "weights",
+    "drift": "drift",
+    "directions": "directions",
+    "steering": "directions",
+    "interpolation": "interpolation",
+    "forget_weights": "forget_weights",
+    "forget_trajectory": "forget_weights",
+    "gradients": "gradients",
+    "timeline": "timeline",
+    "turnings": "timeline",
+    "leading_layers": "timeline",
+}
+"""Table -> the survey of whole states that makes it."""
 
 _MEASURED = ("answers", "choices", "lens", "traces", "fates")
 
@@ -95,7 +118,7 @@ class RunResults(_Tables):
         for name, frame in self.tables.items():
             missing = [column for column in TABLES.get(name, ()) if column not in frame.columns]
             problems += [f"the table {name} has no column {column}" for column in missing]
-            tables[name] = frame.assign(**dict.fromkeys(missing, pd.NA)) if missing else frame
+            tables[name] = frame.assign(**dict.fromkeys(missing, math.nan)) if missing else frame
         facts = tables.get("facts")
         if facts is None or not len(facts):
             raise DataError(
@@ -148,10 +171,11 @@ class RunResults(_Tables):
         """The command that adds tables to this run, and leaves its other settings as they are."""
         words = ["restor-interp run <run folder>/config.yaml --out <run folder>"]
         words += [SETTINGS[table] for table in tables if table in SETTINGS]
-        added = [ANALYSES[table] for table in tables if table in ANALYSES]
-        if added:
-            own = self.config.get("explanation", {}).get("analyses", ())
-            words.append(f"explanation.analyses=[{','.join(dict.fromkeys((*own, *added)))}]")
+        for setting, makers in (("analyses", ANALYSES), ("surveys", SURVEYS)):
+            added = [makers[table] for table in tables if table in makers]
+            if added:
+                own = self.config.get("explanation", {}).get(setting, ())
+                words.append(f"explanation.{setting}=[{','.join(dict.fromkeys((*own, *added)))}]")
         return " ".join(words)
 
     @property

@@ -154,7 +154,7 @@ def facts_table(results: EntityResults) -> tuple[Part, ...]:
     if not results.has("answers"):
         return (Empty("No answers were recorded.", results.run.command("answers")),)
     answers, states = answers_by_fact(results), results.run.states
-    fates = {(r["fact_id"], r["state"]): r["fate"] for r in records(results.table("fates"))}
+    fates = {(r["fact_id"], r["state"]): r for r in records(results.table("fates"))}
     columns = [
         Column("Question", wide=True),
         Column("True object", help="the usual spelling; others are accepted as well"),
@@ -223,11 +223,15 @@ def _about(fact: Mapping[str, Any]) -> str:
     return f"{fact['role']} · {known}"
 
 
-def _answer_cell(answered: Answered | None, fate: str | None) -> Cell:
+def _answer_cell(answered: Answered | None, found: Mapping[str, Any] | None) -> Cell:
     if answered is None:
         return Missing("not asked")
     if answered.outcome is None:
         return Missing(answered.reason)
-    agree = f"{answered.outcome} {answered.agree}/{answered.n}"
+    detail = f"{answered.outcome} {answered.agree}/{answered.n}"
     text = answered.answer.strip() or "(empty)"
-    return Mark(answered.outcome, text, detail=agree, fate=fate or "")
+    if found is None:
+        return Mark(answered.outcome, text, detail=detail)
+    if found["mechanism"]:
+        detail += f" · {str(found['mechanism']).replace('_', ' ')}"
+    return Mark(answered.outcome, text, detail=detail, fate=found["fate"] or "")

@@ -30,6 +30,7 @@ def _load(path):
 
 
 synthetic_run = _load(_HERE / "synthetic.py").synthetic_run
+_surveyed = _load(_HERE / "surveyed.py").surveyed
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,12 @@ def run_results():
 @pytest.fixture(scope="session")
 def make_run():
     return synthetic_run
+
+
+@pytest.fixture(scope="session")
+def surveyed():
+    """run -> the same run with the tables of surveys and further analyses."""
+    return _surveyed
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def answers_and_numbers():
                     key | {"category": c, "sum_logprob": v, "mean_logprob": v, "object": c}
                     for c, v in (("true", -2.0), ("false", FALSE[state] - more), ("random", -9.0))
                 ]
-                margins.append(key | dict.fromkeys(("margin", "floored_margin"), MARGIN[state] + more))
+                margins.append(key | {"margin": MARGIN[state] + more})
     return {"answers": answers, "choices": choices, "margins": margins}
 
 
