@@ -274,6 +274,22 @@ def test_half_the_bits_are_the_default(models, tmp_path):
     )
 
 
+def test_a_group_that_saves_little_is_run_among_the_others(models, tmp_path, monkeypatch):
+    model, lengths = models["llama"], []
+    plain = capturing.run_rows
+
+    def watched(model, prefix, ids):
+        lengths.append(prefix.length)
+        plain(model, prefix, ids)
+
+    monkeypatch.setattr(capturing, "run_rows", watched)
+    small = [question(name, relation, shots=1) for name in NAMES[:2] for relation in SHOTS]
+    assert_plain(model, capture(model, small, tmp_path / "small", dtype="float32"), small)
+    assert lengths == [0]
+    capture(model, PROMPTS, tmp_path / "large", dtype="float32")
+    assert sum(length > 0 for length in lengths) == len(SHOTS)
+
+
 def test_a_model_that_prefixes_do_not_reproduce_is_run_plainly(monkeypatch, tmp_path, caplog):
     model = tiny_model("llama")
     monkeypatch.setattr(shared, "_SHARES", weakref.WeakKeyDictionary())

@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 WORTH_SHARING = 0.5
 """Prompts are run together if they share at least this part of their tokens."""
 
+PASSES = 64
+"""Tokens that a small group's two passes of its own cost about as much as: a pass reads all weights,
+however few its tokens are. A group that saves less is run among the others."""
+
 TOLERANCE = 1e-3
 """Largest difference, relative to the largest activation, that rounding explains."""
 TOLERANCE_OF_16_BITS = 0.1
@@ -113,7 +117,8 @@ def groups(model: HookedModel, rows: Sequence[Row]) -> Iterator[tuple[int, list[
                 shared = common
                 group.append(row)
                 continue
-        if len(group) > 1 and _reproduces(model, group[0], shared):
+        worth = len(group) > 1 and shared * (len(group) - 1) >= PASSES
+        if worth and _reproduces(model, group[0], shared):
             yield shared, group
         else:
             alone += group
