@@ -27,8 +27,8 @@ WORTH_SHARING = 0.5
 """Prompts are run together if they share at least this part of their tokens."""
 
 PASSES = 64
-"""Tokens that a small group's two passes of its own cost about as much as: a pass reads all weights,
-however few its tokens are. A group that saves less is run among the others."""
+"""Tokens that a small group's two passes of its own cost about as much as: a pass reads all weights
+for however few tokens. A group that saves less is run among the others."""
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the largest activation, that rounding explains."""
