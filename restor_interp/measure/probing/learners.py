@@ -211,7 +211,9 @@ def _logistic(
     penalty = max(fold.spectrum.penalty(strength), 1e-12)
     # Fitted hundreds of times on checked arrays: checking them again takes as long as the fit.
     with config_context(assume_finite=True, skip_parameter_validation=True):
-        return LogisticRegression(C=1 / penalty, max_iter=1000, tol=1e-3).fit(x, index)
+        return LogisticRegression(
+            C=1 / penalty, solver="newton-cholesky", max_iter=1000, tol=1e-3
+        ).fit(x, index)
 
 
 def _means(
