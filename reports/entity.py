@@ -10,13 +10,11 @@ a mechanism that its refuter speaks against is not shown.
 """
 
 from restor_interp import report
-from restor_interp.reporting.curves import probe_curves
+from restor_interp.reporting.evidence import mechanism_table
 from restor_interp.reporting.inside import inside_by_fact
-from restor_interp.reporting.mechanisms import mechanism_table
 from restor_interp.reporting.objects import odds_map
-from restor_interp.reporting.parts import Document, Section
+from restor_interp.reporting.parts import Document, Paragraph, Section
 from restor_interp.reporting.results import EntityResults
-from restor_interp.reporting.run_sections import provenance
 from restor_interp.reporting.verdicts import facts_table, verdict
 
 
@@ -41,12 +39,9 @@ def entity(results: EntityResults) -> Document:
                 "scale. Where an answer can be changed is not by itself where it is best edited.",
             ),
             Section(
-                "Probes",
-                probe_curves(results),
-                intro="Probes are fitted over all entities: these curves are the run's, and equal "
-                "on every page.",
+                "Probes, surveys, provenance",
+                (Paragraph("They are about all entities together and stand on the run's page."),),
             ),
-            Section("Provenance", provenance(results.run)),
         ),
         subtitle=f"{len(results.facts)} facts · {kind}",
     )

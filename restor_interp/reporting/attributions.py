@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from restor_interp.reporting.formats import plain
 from restor_interp.reporting.parts import Heatmaps, LinePanel, Lines, Panel, Paragraph, Part, Series
+from restor_interp.reporting.reasons import not_measured
 from restor_interp.reporting.rows import (
     KINDS,
     Axes,
@@ -14,14 +15,16 @@ from restor_interp.reporting.rows import (
     grouped,
     number,
     object_words,
+    placed,
     reasons,
 )
 
 
 def attribution_maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
     """Per kind of state the approximate map of every direction, then exact against approximate."""
-    parts: list[Part] = []
-    for (kind, metric, target), chosen in grouped(rows, "kind", "metric", "object").items():
+    there = placed(rows, "position")
+    parts: list[Part] = [] if there else [*not_measured(rows)]
+    for (kind, metric, target), chosen in grouped(there, "kind", "metric", "object").items():
         what = f"{KINDS.get(kind, kind)}, {object_words(target, fact)}"
         if kind != "head":
             parts += _figures(chosen, Axes.of(chosen, fact["entity"]), what, str(metric))

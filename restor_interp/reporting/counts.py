@@ -174,8 +174,8 @@ def right_answers(results: Results, state: str, roles: Sequence[str]) -> tuple[i
 
 
 def unmeasured(run: RunResults) -> list[tuple[str, str, int]]:
-    """(table, reason, rows) of everything that has a reason instead of a value; reasons that
-    differ only in their numbers are one."""
+    """(table, reason, rows) of every row that has a reason: a value, an interval or a
+    control is missing there. Reasons that differ only in numbers and names are one."""
     found = []
     for name, frame in run.tables.items():
         if "reason" in frame.columns and name != "failures":

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from restor_interp.reporting.characters import one_line, shorten, token_label, visible
+from restor_interp.reporting.formats import plural
 from restor_interp.reporting.parts import (
     AmountPanel,
     Amounts,
     Bars,
-    Flaws,
     Heatmaps,
     LinePanel,
     Lines,
@@ -81,16 +81,18 @@ def escaped(text: str, limit: int = LABEL) -> str:
     return html.escape(shorten(one_line(text), limit), quote=False)
 
 
-def note_on(flaws: Flaws) -> str:
+def note_on(plot: Heatmaps | Lines | Amounts) -> str:
     """The sentence that counts what a plot cannot show; empty where there is nothing to tell."""
-    told = []
+    flaws, told = plot.flaws(), []
+    if not isinstance(plot, Heatmaps):
+        return f"Not measured: {plural(flaws.not_finite, 'point')}." if flaws.not_finite else ""
     if flaws.not_finite:
         told.append(f"{flaws.not_finite} not measured (marked ×)")
     if flaws.below:
         told.append(f"{flaws.below} below the scale (marked ▽)")
     if flaws.above:
         told.append(f"{flaws.above} above the scale (marked △)")
-    return f"Cells or points: {', '.join(told)}." if told else ""
+    return f"Cells: {', '.join(told)}." if told else ""
 
 
 # ---- heat maps

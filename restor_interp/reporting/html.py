@@ -76,6 +76,7 @@ _SHAPES = {
     "x": "M13 2l1-1 3 3 3-3 1 1-3 3 3 3-1 1-3-3-3 3-1-1 3-3z",
     "star": "M17 0l1.3 3.4 3.7.2-2.9 2.3 1 3.6-3.1-2-3.1 2 1-3.6-2.9-2.3 3.7-.2z",
     "pentagon": "M17 .5l4.5 3.3-1.7 5.4h-5.6l-1.7-5.4z",
+    "cross": "M15 .5h4v2.5h2.5v4h-2.5v2.5h-4v-2.5h-2.5v-4h2.5z",
     "hexagon": "M17 .5l4 2.2v4.6l-4 2.2-4-2.2v-4.6z",
 }
 """Markers of lines as SVG paths around (17, 5), for the legend; rare ones are left out."""
@@ -249,7 +250,7 @@ def _environment() -> jinja2.Environment:
         "interval": interval_text,
         "number": number_text,
         "sign": mark_sign,
-        "note": lambda plot: note_on(plot.flaws()),
+        "note": note_on,
         "percent": percent,
         "ends": lambda plot: [f"{value:.3g}".replace("-", "−") for value in plot.limits()],
         "samples": _samples,

@@ -1,9 +1,11 @@
 """Inside the model, fact by fact: what each layer would answer, and where the answer comes from."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from restor_interp.reporting.evidence import evidence_of
 from restor_interp.reporting.formats import plain, plural
 from restor_interp.reporting.interventions import (
     LENS,
@@ -13,7 +15,6 @@ from restor_interp.reporting.interventions import (
     folded,
     instruments,
 )
-from restor_interp.reporting.mechanisms import evidence_of
 from restor_interp.reporting.parts import (
     Details,
     Empty,
@@ -25,15 +26,20 @@ from restor_interp.reporting.parts import (
     Part,
     Series,
 )
+from restor_interp.reporting.reasons import not_measured
 from restor_interp.reporting.results import ANALYSES, EntityResults, records
 from restor_interp.reporting.rows import (
     KINDS,
+    UNITS,
     Axes,
     Cells,
+    RowOf,
     finite,
     grouped,
     number,
     object_role,
+    object_words,
+    placed,
 )
 from restor_interp.reporting.swaps_map import swaps_map
 from restor_interp.reporting.verdicts import is_planted, true_object
@@ -57,7 +63,7 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
         rows = {name: found.get(fact["fact_id"], []) for name, found in tables.items()}
         inside: list[Part] = [*evidence_of(results, fact["fact_id"])]
         if rows["traces"]:
-            inside += [Paragraph(TRACES, quiet=True), *trace_maps(rows["traces"], results.entity)]
+            inside += [Paragraph(TRACES, quiet=True), *trace_maps(rows["traces"], fact)]
         if rows["lens"]:
             tuned = any(row["lens"] == "tuned" for row in rows["lens"])
             text = f"{LENS} {TUNED}" if tuned else LENS
@@ -145,13 +151,14 @@ def _leader(series: Sequence[Series]) -> str:
     return f"{winner} at every layer" if since == 0 else f"{winner} from layer {shared[since]:g}"
 
 
-def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ...]:
+def trace_maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
     """Effect of restoring one state at (layer, token): a map per state on one scale, and what
-    differs from the clean model."""
-    plots: list[Part] = []
-    kinds = grouped(rows, "kind", "corruption", "metric", "object", "window")
+    differs from the clean model, in shares of each state's own total effect."""
+    here = placed(rows, "position")
+    plots: list[Part] = [] if here else [*not_measured(rows)]
+    kinds = grouped(here, "kind", "corruption", "metric", "object", "window")
     for (kind, corruption, metric, target, window), chosen in kinds.items():
-        axes = Axes.of(chosen, entity)
+        axes = Axes.of(chosen, fact["entity"])
         grids, ends = {}, []
         lost = "substituted" if corruption == "substitution" else "noised"
         for state in order_states(row["state"] for row in chosen):
@@ -160,44 +167,70 @@ def trace_maps(rows: Sequence[Mapping[str, Any]], entity: str) -> tuple[Part, ..
             low, high = (plain(number(own[0][end])) for end in ("low", "high"))
             ends.append(f"{state}: {axes.peak(grids[state])} ({low} {lost}, {high} whole)")
         values = [value for cells in grids.values() for value in finite(cells)]
-        what = f"{KINDS.get(kind, kind)}, {target} object"
+        what = f"{KINDS.get(kind, kind)}, {object_words(target, fact)}"
+        diverging = bool(values) and min(values) < 0 < max(values)
+        odds = diverging and metric == "logodds"
         plots.append(
             Heatmaps(
                 title=f"Causal tracing: {what}",
                 panels=tuple(Panel(state, cells) for state, cells in grids.items()),
-                value_title=f"{metric} with this state restored",
+                value_title=f"{UNITS.get(metric, metric)} with this state restored",
                 caption=(
                     f"Where restoring one state ({corruption} run, window {window}) brings the "
                     f"answer back most. {'; '.join(ends)}. Dotted: the subject."
                 ),
-                diverging=bool(values) and min(values) < 0 < max(values),
-                low_words="nothing restored",
-                high_words="most restored",
+                diverging=diverging,
+                low_words="the falsehood leads" if odds else "nothing restored",
+                high_words="the truth leads" if odds else "most restored",
                 **axes.fields(),
             )
         )
-        if "clean" in grids and len(grids) > 1:
-            plots.append(_difference(grids, axes, what, metric))
+        shares = {
+            state: axes.cells(map(_with_share, (r for r in chosen if r["state"] == state)), "share")
+            for state in grids
+        }
+        if finite(shares.get("clean", ())):
+            plots += _difference(shares, axes, what)
     return tuple(plots)
 
 
-def _difference(grids: Mapping[str, Cells], axes: Axes, what: str, metric: str) -> Heatmaps:
-    panels, told = [], []
+def _with_share(row: RowOf) -> RowOf:
+    """A row with what it restores as a share of what there is to restore; none where replacing
+    the subject costs less than a nat, or less than 0.1 of probability."""
+    low, high, score = (number(row[name]) for name in ("low", "high", "score"))
+    least = 0.1 if row["metric"] == "prob" else 1.0
+    return {**row, "share": (score - low) / (high - low) if high - low >= least else math.nan}
+
+
+def _difference(grids: Mapping[str, Cells], axes: Axes, what: str) -> tuple[Part, ...]:
+    panels, told, left = [], [], []
     for state, grid in grids.items():
-        if state != "clean":
+        if state != "clean" and not finite(grid):
+            left.append(state)
+        elif state != "clean":
             gaps = tuple(
                 tuple(mine - clean for mine, clean in zip(row, clean_row, strict=True))
                 for row, clean_row in zip(grid, grids["clean"], strict=True)
             )
             panels.append(Panel(f"{state} − clean", gaps))
             told.append(f"{state}: {axes.peak(gaps, by=abs)}")
-    return Heatmaps(
-        title=f"Difference from the clean model: {what}",
-        panels=tuple(panels),
-        value_title=f"difference in {metric}",
-        caption=f"Largest difference from clean. {'; '.join(told)}.",
-        diverging=True,
-        low_words="less than clean",
-        high_words="more than clean",
-        **axes.fields(),
+    more = (
+        f" Not compared, because replacing the subject costs too little there: {', '.join(left)}."
+        if left
+        else ""
+    )
+    if not panels:
+        return (Paragraph(f"Differences from the clean model: none.{more}", quiet=True),)
+    return (
+        Heatmaps(
+            title=f"Difference from the clean model: {what}",
+            panels=tuple(panels),
+            value_title="difference in the restored share of the total effect",
+            caption="What one state restores, of all that replacing the subject takes in its own "
+            f"model; largest difference from clean. {'; '.join(told)}.{more}",
+            diverging=True,
+            low_words="less than clean",
+            high_words="more than clean",
+            **axes.fields(),
+        ),
     )

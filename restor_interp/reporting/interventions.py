@@ -6,16 +6,22 @@ An instrument's text says in one or two sentences what is done and what that can
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from restor_interp.reporting.attacks import attack_table
 from restor_interp.reporting.attributions import attribution_maps
 from restor_interp.reporting.contributions import contribution_bars
 from restor_interp.reporting.descriptions import description_lines
+from restor_interp.reporting.fact_timeline import fact_timeline, turning_lines
 from restor_interp.reporting.features import feature_parts
 from restor_interp.reporting.grafts import graft_parts
+from restor_interp.reporting.judges import LIMITS as OF_JUDGES
+from restor_interp.reporting.judges import judgement_table
 from restor_interp.reporting.knockouts import knockout_lines
 from restor_interp.reporting.mlp_changes import mlp_change_parts
+from restor_interp.reporting.own_tables import LIMITS as OF_OWN
+from restor_interp.reporting.own_tables import names_of_own_tables, own_table
 from restor_interp.reporting.parts import Details, Paragraph, Part
 from restor_interp.reporting.patches import patch_maps
-from restor_interp.reporting.results import EntityResults, records
+from restor_interp.reporting.results import EntityResults, RunResults, records
 from restor_interp.reporting.retention import retention_lines
 from restor_interp.reporting.rows import RowOf
 from restor_interp.reporting.subject_attention import attention_maps
@@ -144,7 +150,44 @@ def instruments(results: EntityResults) -> dict[str, Instrument]:
             "cause.",
             draw=feature_parts,
         ),
-    }
+        "timeline": Instrument(
+            title="During training",
+            text="What each layer reads of this fact at checkpoints of a training, through the "
+            "state's own norm and unembedding. A layer that reads nothing may hold the fact in "
+            "another form.",
+            draw=fact_timeline,
+        ),
+        "turnings": Instrument(
+            title="When each layer turns",
+            text="The same by layer: when half of its change is there for good. An early layer "
+            "does not by that cause the later ones' change.",
+            draw=turning_lines,
+        ),
+        "robustness": Instrument(
+            title="Under attack",
+            text="The answers after more training, in other words, or with damaged weights. One "
+            "fact's answers say little; whether a method's restoration lasts beyond its sham's is "
+            "told for the whole run.",
+            draw=attack_table,
+        ),
+        "judgements": Instrument(
+            title="Judges of the answers", text=OF_JUDGES, draw=judgement_table
+        ),
+    } | {name: _own(name) for name in names_of_own_tables(run) if _is_of_facts(run, name)}
+
+
+def _is_of_facts(run: RunResults, name: str) -> bool:
+    return "fact_id" in run.table(name).columns
+
+
+def _own(name: str) -> Instrument:
+    """An instrument that nobody here knows."""
+
+    def drawn(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
+        del fact
+        return own_table(name, rows)
+
+    return Instrument(title=f"Table {name}", text=OF_OWN, draw=drawn)
 
 
 def folded(

@@ -1,14 +1,17 @@
-"""Mechanisms beyond their counts: why some are undetermined, what hangs on a threshold, and the
-verdict on each fact with its evidence."""
+"""Mechanisms of a run: why facts are where they are, how many had their refuter asked, what hangs
+on a threshold, and which facts have none."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from restor_interp.explain.mechanism import MECHANISMS
 from restor_interp.reporting.formats import plural
 from restor_interp.reporting.parts import (
     Cell,
     Column,
-    Missing,
+    Details,
+    Empty,
     Number,
     Paragraph,
     Part,
@@ -17,12 +20,21 @@ from restor_interp.reporting.parts import (
     Text,
 )
 from restor_interp.reporting.reasons import counted_reasons
-from restor_interp.reporting.results import EntityResults, RunResults, records
+from restor_interp.reporting.results import RunResults, records
 from restor_interp.reporting.rows import RowOf, grouped
-from restor_interp.reporting.staircase import mechanisms
-from restor_interp.reporting.vocabulary import order_states
+from restor_interp.reporting.verdicts import block
+from restor_interp.reporting.vocabulary import order_states, state_kind
 
 UNDETERMINED = "undetermined"
+
+_WORDS: Mapping[str, str] = {
+    "restored": "the answer is intact from the subject to the end, and was lost when corrupted",
+    "late_override": "it arrives at the last token, and is overwritten in the last layers",
+    "not_routed": "the subject carries it, and it does not arrive at the last token",
+    "lost_at_subject": "the subject no longer carries it",
+    "never_lost": "corruption left it",
+    "undetermined": "no pattern that speaks for one mechanism, or its refuter spoke against it",
+}
 
 
 def words(name: object) -> str:
@@ -30,83 +42,195 @@ def words(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-# ---- a run's
-
-
 def mechanism_parts(run: RunResults) -> tuple[Part, ...]:
-    """Mechanisms per state with transitions, why verdicts are missing, and their sensitivity."""
-    return (*mechanisms(run), *why_undetermined(run), *sensitivity_table(run))
+    """Counts per state; folded, the way from the corrupted state, reasons and thresholds."""
+    sure = (*transition_table(run), *why_undetermined(run), *sensitivity_table(run))
+    if not sure:
+        return mechanisms(run)
+    told = told_of_thresholds(run)
+    fold = Details("Transitions, reasons and thresholds", sure, told=told)
+    return (*mechanisms(run), fold)
+
+
+def _judged(run: RunResults) -> dict[str, list[RowOf]]:
+    """State -> verdicts that name a mechanism, `undetermined` too."""
+    rows = [row for row in records(run.table("fates")) if row["mechanism"] is not None]
+    own = grouped(rows, "state")
+    return {state: own[state,] for state in order_states(state for (state,) in own)}
+
+
+def in_short(run: RunResults) -> tuple[Part, ...]:
+    """The mechanisms of methods in a sentence, for the top of a page."""
+    told = []
+    for state, rows in _judged(run).items():
+        if state_kind(state) == "method":
+            counts = Counter(words(row["mechanism"]) for row in rows)
+            found = ", ".join(f"{n} {name}" for name, n in counts.most_common())
+            told.append(f"{state} {found} (of {plural(len(rows), 'fact')} looked into)")
+    return (Paragraph(f"Why, by mechanism: {'; '.join(told)}."),) if told else ()
+
+
+def mechanisms(run: RunResults) -> tuple[Part, ...]:
+    """Counts of mechanisms per state, and how many had their refuter asked."""
+    own = _judged(run)
+    if not own:
+        return (Empty("No mechanism was determined.", run.command("retention")),)
+    lines, told = [], []
+    for state, chosen in own.items():
+        counts = Counter(row["mechanism"] for row in chosen)
+        refuters = Counter(row.get("refuter") for row in chosen)
+        cells: list[Cell] = [Text(state), Number(len(chosen), digits=0)]
+        cells += [Number(counts[name], digits=0) for name in MECHANISMS]
+        cells += [Number(refuters[name], digits=0) for name in ("passed", "failed", "not measured")]
+        lines.append(Row(tuple(cells), group=block(state)))
+        told.append(f"{state} {len(chosen) - counts[UNDETERMINED]} of {len(chosen)}")
+    return (
+        Table(
+            (
+                Column("State"),
+                Column("Facts", help="whose retention was measured"),
+                *(Column(words(name), help=_WORDS[name], group="Mechanism") for name in MECHANISMS),
+                Column("passed", group="Its refuter"),
+                Column("failed", help="these are undetermined", group="Its refuter"),
+                Column("not measured", group="Its refuter"),
+            ),
+            tuple(lines),
+            caption="Why each fact is where it is; a refuter is what would speak against it. "
+            f"Determined: {'; '.join(told)}.",
+        ),
+    )
+
+
+def transition_table(run: RunResults) -> tuple[Part, ...]:
+    """A row per change of mechanism since the corrupted state, with a count per state."""
+    rows = records(run.tables["transitions"]) if run.has("transitions") else []
+    moved: dict[tuple[Any, ...], list[RowOf]] = grouped(rows, "from", "to")
+    if not moved:
+        return ()
+    states = order_states(row["state"] for row in rows)
+    lines = []
+    for (old, new), own in moved.items():
+        counts = Counter[str]()
+        for row in own:
+            counts[row["state"]] += int(row["n_facts"] or 0)
+        cells: list[Cell] = [Text(words(old)), Text(words(new))]
+        cells += [Number(counts[state], digits=0) for state in states]
+        lines.append(Row(tuple(cells)))
+    stayed = sum(int(row["n_facts"] or 0) for row in rows if row["from"] == row["to"])
+    total = sum(int(row["n_facts"] or 0) for row in rows)
+    return (
+        Table(
+            (
+                Column("When corrupted"),
+                Column("Then"),
+                *(Column(state, group="Facts") for state in states),
+            ),
+            tuple(lines),
+            caption="From the mechanism of the corrupted state to that of each other one: "
+            f"{stayed} of {plural(total, 'verdict')} stay.",
+        ),
+    )
 
 
 def why_undetermined(run: RunResults) -> tuple[Part, ...]:
-    """A row per reason for which facts have no mechanism, with a count per state."""
-    rows = [
-        row
-        for row in records(run.table("fates"))
-        if row["mechanism"] in (None, UNDETERMINED) and row.get("mechanism_reason")
-    ]
-    if not rows:
-        return ()
-    states = order_states(row["state"] for row in rows)
-    counts = {state: dict(_counted(rows, state)) for state in states}
-    totals = Counter[str]()
-    for own in counts.values():
-        totals.update(own)
-    lines = [
-        Row((Text(reason), *(Number(counts[s].get(reason, 0), digits=0) for s in states)))
-        for reason, _ in totals.most_common()
-    ]
-    undetermined = sum(row["mechanism"] == UNDETERMINED for row in rows)
-    return (
-        Table(
-            (Column("Why", wide=True), *(Column(state, group="Facts") for state in states)),
-            tuple(lines),
-            caption=f"Why facts have no mechanism: {plural(len(rows) - undetermined, 'verdict')} "
-            f"not attempted, {undetermined} undetermined.",
-        ),
-    )
+    """A row per reason for which the facts that were looked into have no mechanism."""
+    rows = [row for row in records(run.table("fates")) if row.get("mechanism_reason")]
+    undetermined = [row for row in rows if row["mechanism"] == UNDETERMINED]
+    rest = [row for row in rows if row["mechanism"] is None]
+    parts: list[Part] = []
+    if undetermined:
+        states = order_states(row["state"] for row in undetermined)
+        counts = {state: dict(_counted(undetermined, state)) for state in states}
+        totals = Counter[str]()
+        for own in counts.values():
+            totals.update(own)
+        lines = [
+            Row((Text(reason), *(Number(counts[s].get(reason, 0), digits=0) for s in states)))
+            for reason, _ in totals.most_common()
+        ]
+        parts.append(
+            Table(
+                (Column("Why", wide=True), *(Column(state, group="Facts") for state in states)),
+                tuple(lines),
+                caption=f"Why {plural(len(undetermined), 'verdict')} are undetermined."
+                if len(undetermined) > 1
+                else "Why 1 verdict is undetermined.",
+            )
+        )
+    if rest:
+        why = counted_reasons(str(row["mechanism_reason"]) for row in rest)
+        told = "; ".join(f"{reason} ({number})" for reason, number in why)
+        parts.append(
+            Paragraph(f"Not attempted: {plural(len(rest), 'verdict')}: {told}.", quiet=True)
+        )
+    return tuple(parts)
 
 
 def _counted(rows: Sequence[RowOf], state: str) -> list[tuple[str, int]]:
     return counted_reasons(str(r["mechanism_reason"]) for r in rows if r["state"] == state)
 
 
+# ---- thresholds
+
+
+def _changed(rows: Sequence[RowOf]) -> dict[tuple[str, str, float], int]:
+    """(threshold, state, change) -> verdicts that it changes."""
+    changed: defaultdict[tuple[str, str, float], int] = defaultdict(int)
+    for row in rows:
+        changed[row["threshold"], row["state"], row["change"]] += int(row["n_changed"] or 0)
+    return dict(changed)
+
+
+def told_of_thresholds(run: RunResults) -> str:
+    """How many verdicts change when a threshold moves by a quarter; empty where nobody asked."""
+    if not run.has("sensitivity"):
+        return ""
+    rows = records(run.table("sensitivity"))
+    total = sum({row["state"]: int(row["n_facts"] or 0) for row in rows}.values())
+    moved: Counter[tuple[str, float]] = Counter()
+    for (name, _, change), number in _changed(rows).items():
+        moved[name, change] += number
+    alone = [(number, name) for (name, _), number in moved.items() if name != "all"]
+    most, name = max(alone, default=(0, ""))
+    told = f"at most {most} of {plural(total, 'verdict')} ({words(name)})"
+    if not most:
+        told = f"none of {plural(total, 'verdict')}"
+    together = max((number for (name, _), number in moved.items() if name == "all"), default=None)
+    more = "" if together is None else f", all at once {together or 'none'}"
+    return f"Moving one threshold by a quarter changes {told}{more}."
+
+
 def sensitivity_table(run: RunResults) -> tuple[Part, ...]:
-    """How many verdicts change when a threshold moves by a quarter, a row per threshold."""
+    """How many verdicts change when a threshold moves by a quarter: a row per threshold that any
+    verdict hangs on."""
     if not run.has("sensitivity"):
         return ()
     rows = records(run.table("sensitivity"))
+    changed, told = _changed(rows), told_of_thresholds(run)
     changes = sorted({row["change"] for row in rows})
     states = order_states(row["state"] for row in rows)
-    sizes = {row["state"]: int(row["n_facts"]) for row in rows}
-    changed: defaultdict[tuple[str, str, float], int] = defaultdict(int)
-    for row in rows:
-        changed[row["threshold"], row["state"], row["change"]] += int(row["n_changed"])
+    sizes = {row["state"]: int(row["n_facts"] or 0) for row in rows}
     names = list(dict.fromkeys(row["threshold"] for row in rows))
+    alone = [name for name in names if name != "all"]
+    matter = [n for n in names if any(c for (of, _, _), c in changed.items() if of == n)]
+    if not matter:
+        return (Paragraph(f"{told} Moved: {', '.join(map(words, alone))}.", quiet=True),)
     lines = [
         Row(
             (
                 Text(words(name)),
                 *(
-                    Number(changed[name, state, change], digits=0)
+                    Number(changed.get((name, state, change), 0), digits=0)
                     for state in states
                     for change in changes
                 ),
             ),
             group="all" if name == "all" else "",
         )
-        for name in names
+        for name in matter
     ]
-    moved: Counter[tuple[str, float]] = Counter()
-    for (name, _, change), number in changed.items():
-        if name != "all":
-            moved[name, change] += number
-    (most, _), number = moved.most_common(1)[0]
-    told = (
-        f"at most {number} of {plural(sum(sizes.values()), 'verdict')} ({words(most)})"
-        if number
-        else f"none of {plural(sum(sizes.values()), 'verdict')}"
-    )
+    left = len(alone) - sum(name != "all" for name in matter)
+    rest = f" {plural(left, 'further threshold')} changed none." if left else ""
     return (
         Table(
             (
@@ -118,68 +242,6 @@ def sensitivity_table(run: RunResults) -> tuple[Part, ...]:
                 ),
             ),
             tuple(lines),
-            caption=f"Verdicts that change when one threshold moves by a quarter: {told}.",
+            caption=f"{told}{rest}",
         ),
     )
-
-
-# ---- an entity's
-
-
-def mechanism_table(results: EntityResults) -> tuple[Part, ...]:
-    """Every verdict on this entity's facts: mechanism, refuter and evidence, a row per state."""
-    own = [row for row in records(results.table("fates")) if row["mechanism"] is not None]
-    rows = grouped(own, "fact_id")
-    lines = []
-    for fact in results.facts:
-        verdicts = {row["state"]: row for row in rows.get((fact["fact_id"],), [])}
-        for state in order_states(verdicts):
-            row = verdicts[state]
-            cells = (Text(str(fact["question"])), Text(state), *_verdict_cells(row))
-            lines.append(Row(cells, key=fact["fact_id"], group=fact["fact_id"]))
-    if not lines:
-        return ()
-    counts = Counter((row["state"], words(row["mechanism"])) for row in own)
-    told = [
-        f"{state} {', '.join(f'{n} {name}' for (of, name), n in counts.items() if of == state)}"
-        for state in order_states(state for state, _ in counts)
-    ]
-    return (
-        Table(
-            (
-                Column("Question", wide=True),
-                Column("State"),
-                Column("Mechanism", help="why the fact is where it is in this state"),
-                Column("Refuter", help="what would speak against the mechanism"),
-                Column("Evidence", wide=True),
-            ),
-            tuple(lines),
-            caption=f"Why: {'; '.join(told)}.",
-        ),
-    )
-
-
-def _verdict_cells(row: RowOf) -> tuple[Cell, Cell, Cell]:
-    flags = str(row.get("flags") or "").replace("_", " ")
-    evidence = str(row.get("evidence") or "")
-    refuter = row.get("refuter")
-    return (
-        Text(words(row["mechanism"]), detail=flags),
-        Missing() if refuter is None else Text(str(refuter)),
-        Text(evidence) if evidence else Missing(str(row.get("mechanism_reason") or "")),
-    )
-
-
-def evidence_of(results: EntityResults, fact_id: str) -> tuple[Part, ...]:
-    """What is told of a fact in every state, a paragraph each."""
-    own = {
-        row["state"]: row
-        for row in records(results.table("fates"), fact_id=fact_id)
-        if row.get("evidence")
-    }
-    parts = []
-    for state in order_states(own):
-        row = own[state]
-        named = f" ({words(row['mechanism'])})" if row["mechanism"] else ""
-        parts.append(Paragraph(f"{state}{named}: {row['evidence']}"))
-    return tuple(parts)

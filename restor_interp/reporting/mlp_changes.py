@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from restor_interp.reporting.curves import by_layer
 from restor_interp.reporting.formats import plain, signed
 from restor_interp.reporting.parts import LinePanel, Lines, Paragraph, Part, Series, floats
-from restor_interp.reporting.rows import RowOf, grouped, number, reasons
+from restor_interp.reporting.rows import RowOf, grouped, number, placed, reasons
 from restor_interp.reporting.vocabulary import order_states
 
 PARTS = {
@@ -45,7 +45,7 @@ def mlp_change_parts(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
 
 def _written(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     """By layer, at the last token: what each part of the change adds to the log-odds."""
-    own = grouped((row for row in rows if row["position"] == "last"), "state")
+    own = grouped((row for row in rows if row.get("position", "last") == "last"), "state")
     panels, told = [], []
     for state in order_states(state for (state,) in own):
         lines = _lines(own[state,], "value", PARTS)
@@ -130,10 +130,10 @@ def _strongest(lines: Sequence[Series]) -> str:
 
 def _swapped(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     """By window of layers: what the log-odds gain by the clean model's coefficients or vectors."""
-    rows = [row for row in rows if row["layer"] is not None]
+    rows = placed(rows)
     own = grouped(rows, "state")
     windows = sorted(
-        {(int(row["layer"]), int(number(row["window"]))) for row in rows},
+        {(int(row["layer"]), _width(row)) for row in rows},
         key=lambda window: (window == _widest(rows), *window),
     )
     if not windows:
@@ -141,7 +141,7 @@ def _swapped(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     panels, told = [], []
     for state in order_states(state for (state,) in own):
         found = {
-            (row["part"], int(row["layer"]), int(number(row["window"]))): number(row["value"])
+            (row["part"], int(row["layer"]), _width(row)): number(row["value"])
             for row in own[state,]
         }
         lines = []
@@ -168,7 +168,12 @@ def _swapped(rows: Sequence[RowOf]) -> tuple[Part, ...]:
 
 
 def _widest(rows: Sequence[RowOf]) -> tuple[int, int]:
-    return max(((int(r["layer"]), int(number(r["window"]))) for r in rows), key=lambda w: w[1])
+    return max(((int(r["layer"]), _width(r)) for r in rows), key=lambda w: w[1])
+
+
+def _width(row: RowOf) -> int:
+    """Layers that are swapped together; one where the table does not say."""
+    return int(row.get("window") or 1)
 
 
 def _label(layer: int, window: int, widest: tuple[int, int]) -> str:

@@ -398,6 +398,8 @@ class Details:
     key: str = ""
     mark: str = ""
     """An outcome or fate shown before the summary."""
+    told: str = ""
+    """What is found inside, in a line that stands there while the rest is folded."""
     open: bool = False
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from restor_interp.reporting.characters import token_label
 from restor_interp.reporting.formats import plain
 from restor_interp.reporting.parts import Heatmaps, Panel, Paragraph, Part
+from restor_interp.reporting.reasons import not_measured
 from restor_interp.reporting.rows import (
     KINDS,
     Axes,
@@ -14,6 +15,7 @@ from restor_interp.reporting.rows import (
     finite,
     grouped,
     object_words,
+    placed,
     reasons,
 )
 
@@ -26,9 +28,10 @@ def patch_maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
 
     Tokens are columns, layers rows; of single heads, heads are columns, a figure per token.
     """
-    parts: list[Part] = []
+    here = placed(rows, "position")
+    parts: list[Part] = [] if here else [*not_measured(rows)]
     for (kind, window, metric, target), chosen in grouped(
-        rows, "kind", "window", "metric", "object"
+        here, "kind", "window", "metric", "object"
     ).items():
         what = f"{KINDS.get(kind, kind)}, {object_words(target, fact)}"
         moved = f"share of the gap in {metric}"

@@ -112,7 +112,10 @@ def _told(points: Mapping[str, Point]) -> str:
     above = [state for state in methods if _is_above(points[state], path)]
     curve = ""
     if len(path) > 2 and methods:
-        curve = f" Above the curve of rollbacks: {', '.join(above) or 'no method'}."
+        curve = (
+            " Above the curve of rollbacks by more than its interval: "
+            f"{', '.join(above) or 'no method'}."
+        )
     return (
         f"Margin of the true object beyond the corrupted state's, nats, over "
         f"{plural(some.n_facts, 'lost fact')} of {entities}: "
@@ -121,8 +124,9 @@ def _told(points: Mapping[str, Point]) -> str:
 
 
 def _is_above(point: Point, path: Sequence[Point]) -> bool:
-    """Whether more came back than on the straight line between rollbacks of the same fall."""
-    fall, gain = point.fall.value, point.gain.value
+    """Whether more came back, even at the lower end of the interval, than on the straight line
+    between rollbacks of the same fall; without an interval nothing is above."""
+    fall, gain = point.fall.value, point.gain.low
     for one, other in itertools.pairwise(path):
         (x0, y0), (x1, y1) = sorted((p.fall.value, p.gain.value) for p in (one, other))
         if x0 <= fall <= x1 and x1 > x0:

@@ -165,7 +165,8 @@ class RunResults(_Tables):
     @cached_property
     def retained(self) -> Retained:
         """What the table of retention says of each fact, and by which layers and controls."""
-        return retained(self.table("retention"), {f["fact_id"]: f["role"] for f in self.facts})
+        measured = self.table("retention").dropna(subset=["layer"])
+        return retained(measured, {f["fact_id"]: f["role"] for f in self.facts})
 
     def command(self, *tables: str) -> str:
         """The command that adds tables to this run, and leaves its other settings as they are."""

@@ -41,7 +41,9 @@ def grouped(rows: Iterable[RowOf], *columns: str) -> dict[tuple[Any, ...], list[
 
 def by_direction(rows: Iterable[RowOf]) -> dict[str, list[RowOf]]:
     """Rows by `donor → host`; what the clean state gives comes first."""
-    groups = grouped(rows, "donor", "host")
+    groups = grouped(
+        (row for row in rows if None not in (row["donor"], row["host"])), "donor", "host"
+    )
     states = order_states(state for pair in groups for state in pair)
     places = {state: place for place, state in enumerate(states)}
     order = sorted(groups, key=lambda pair: (pair[0] != "clean", *map(places.__getitem__, pair)))
@@ -61,6 +63,11 @@ def object_words(name: Any, fact: RowOf) -> str:
     """`true object`, or the object itself where it is neither of the two."""
     role = object_role(str(name), fact)
     return f"{role} object" if role else f"object “{name}”"
+
+
+def placed(rows: Iterable[RowOf], *columns: str) -> list[RowOf]:
+    """Those rows that say where they are: whose layer, and these columns, are given."""
+    return [r for r in rows if all(r.get(name) is not None for name in ("layer", *columns))]
 
 
 def reasons(rows: Iterable[RowOf]) -> str:
@@ -83,7 +90,8 @@ class Axes:
 
     @classmethod
     def of(cls, rows: Sequence[RowOf], entity: str, across: str = "position") -> Self:
-        """Everything that occurs in the rows, in order."""
+        """Everything that occurs in the rows, in order; a row without a place is left out."""
+        rows = placed(rows, across)
         labels = {int(row[across]): f"{int(row[across])}" for row in rows}
         if across == "position":
             told = {int(row["position"]): row.get("token") for row in rows}
@@ -104,7 +112,10 @@ class Axes:
 
     def cells(self, rows: Iterable[RowOf], column: str) -> Cells:
         """A column as a map; NaN where there is no row."""
-        found = {(int(row["layer"]), int(row[self.across])): row[column] for row in rows}
+        found = {
+            (int(row["layer"]), int(row[self.across])): row.get(column)
+            for row in placed(rows, self.across)
+        }
         return tuple(
             tuple(number(found.get((layer, place))) for place in self.places)
             for layer in self.layers

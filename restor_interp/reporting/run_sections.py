@@ -11,6 +11,7 @@ from restor_interp.reporting.counts import (
     states_with_fates,
     unmeasured,
 )
+from restor_interp.reporting.formats import plural
 from restor_interp.reporting.parts import (
     Callout,
     Cell,
@@ -103,13 +104,18 @@ def not_found(run: RunResults) -> tuple[Part, ...]:
         parts.append(
             Table((Column("Failed"), Column("Why", wide=True)), tuple(rows), caption="Failed work")
         )
+    left = unmeasured(run)
     rows = [
-        Row((Text(table), Text(reason), Number(count, digits=0)))
-        for table, reason, count in unmeasured(run)
+        Row((Text(table), Text(reason), Number(count, digits=0))) for table, reason, count in left
     ]
     if rows:
         columns = (Column("Table"), Column("Reason", wide=True), Column("Rows"))
-        parts.append(Table(columns, tuple(rows), caption="Rows with a reason instead of a value"))
+        caption = (
+            "Rows that lack a value, an interval or a control, by reason: "
+            f"{sum(number for _, _, number in left)} rows, {plural(len(left), 'reason')}."
+        )
+        table = Table(columns, tuple(rows), caption=caption)
+        parts.append(Details("What was not measured, and why", (table,), told=caption))
     return tuple(parts) or (Paragraph("Everything that was asked for was measured."),)
 
 

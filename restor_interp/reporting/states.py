@@ -205,7 +205,18 @@ def verdict_on_run(run: RunResults) -> str:
     if gap.low is None:
         return f"{sentence}. {best} minus its sham: {gap.text()}."
     says = "restores more than its sham" if gap.is_shown else "is not shown to restore more"
-    return f"{sentence}. {best} {says}: {gap.text()}."
+    return f"{sentence}. {best} {says}: {_held_out_shares(run, best)}{gap.text()}."
+
+
+def _held_out_shares(run: RunResults, state: str) -> str:
+    """What the difference is made of: it is scored on other contexts than the counts, and over
+    entities, so that it need not have the sign that the counts have."""
+    rows = [summary_row(run, name, "direct", HELD_OUT) for name in (state, f"sham_{state}")]
+    shares = [None if row is None else _float(row["value"]) for row in rows]
+    if None in shares:
+        return ""
+    mine, sham = (plain(100 * share, 0) for share in shares if share is not None)
+    return f"in contexts that did not choose the facts {mine}% against {sham}%, over entities "
 
 
 def not_beyond_sham(run: RunResults) -> tuple[Part, ...]:

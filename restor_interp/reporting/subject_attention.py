@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from restor_interp.reporting.formats import plain, plural, signed
 from restor_interp.reporting.parts import Heatmaps, Panel, Paragraph, Part
-from restor_interp.reporting.rows import Axes, Cells, RowOf, finite, grouped, reasons
+from restor_interp.reporting.reasons import not_measured
+from restor_interp.reporting.rows import Axes, Cells, RowOf, finite, grouped, placed, reasons
 from restor_interp.reporting.vocabulary import order_states
 
 CONTROLS = {
@@ -17,8 +18,9 @@ CONTROLS = {
 def attention_maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
     """Layers by heads, a map per state and one of its control on one scale; then what differs from
     the clean model, of both."""
-    if not rows:
-        return ()
+    if not placed(rows, "head"):
+        return not_measured(rows)
+    rows = placed(rows, "head")
     axes = Axes.of(rows, fact["entity"], "head")
     own = grouped(rows, "state")
     states = order_states(state for (state,) in own)

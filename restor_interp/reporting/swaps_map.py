@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from restor_interp.reporting.formats import plain
 from restor_interp.reporting.parts import Amount, AmountPanel, Amounts, Heatmaps, Panel, Part
 from restor_interp.reporting.patches import MOST
-from restor_interp.reporting.rows import Axes, Cells, RowOf, by_direction, finite, grouped, number
+from restor_interp.reporting.rows import (
+    Axes,
+    Cells,
+    RowOf,
+    by_direction,
+    finite,
+    grouped,
+    number,
+    placed,
+)
 
 RANDOM = "random modules, equal norm"
 
@@ -22,7 +31,7 @@ def swaps_map(patches: Sequence[RowOf], grafts: Sequence[RowOf], fact: RowOf) ->
 
 
 def _maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
-    rows = [row for row in rows if row["kind"] == "resid"]
+    rows = [row for row in placed(rows, "position") if row["kind"] == "resid"]
     if not rows:
         return ()
     axes = Axes.of(rows, fact["entity"])

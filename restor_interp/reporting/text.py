@@ -171,7 +171,7 @@ def _lines(part: Part, width: int) -> Iterable[str]:
         case Heatmaps() | Lines() | Bars() | Amounts():
             yield from _plot(part, width)
         case Details():
-            yield f"▸ {part.summary}"
+            yield f"▸ {part.summary}" + (f": {part.told}" if part.told else "")
             for inner in part.parts:
                 yield from (f"  {line}" for line in _lines(inner, width - 2))
         case Section():
@@ -233,7 +233,7 @@ def _plot(plot: Plot, width: int) -> Iterable[str]:
                 ]
                 yield f"[{panel.name or plot.value_title}]"
                 yield from _grid(["", plot.value_title, plot.control_words, ""], rows)
-    if not isinstance(plot, Bars) and (note := note_on(plot.flaws())):
+    if not isinstance(plot, Bars) and (note := note_on(plot)):
         yield note
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from restor_interp.reporting.characters import token_label
 from restor_interp.reporting.formats import plain, signed
 from restor_interp.reporting.parts import Heatmaps, Panel, Paragraph, Part
+from restor_interp.reporting.reasons import not_measured
 from restor_interp.reporting.rows import RowOf, finite, grouped, number, reasons, subject_columns
 from restor_interp.reporting.vocabulary import order_states
 
@@ -17,8 +18,9 @@ KINDS = {
 
 def token_strips(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
     """States by tokens, a figure per kind: scales differ between kinds, not between states."""
-    if not rows:
-        return ()
+    if all(row["position"] is None for row in rows):
+        return not_measured(rows)
+    rows = [row for row in rows if row["position"] is not None]
     tokens = {int(row["position"]): str(row["token"]) for row in rows}
     places = tuple(sorted(tokens))
     labels = tuple(tokens[place] for place in places)

@@ -232,6 +232,6 @@ def _answer_cell(answered: Answered | None, found: Mapping[str, Any] | None) -> 
     text = answered.answer.strip() or "(empty)"
     if found is None:
         return Mark(answered.outcome, text, detail=detail)
-    if found["mechanism"]:
+    if found["mechanism"] not in (None, "undetermined"):
         detail += f" · {str(found['mechanism']).replace('_', ' ')}"
     return Mark(answered.outcome, text, detail=detail, fate=found["fate"] or "")

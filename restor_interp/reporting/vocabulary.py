@@ -116,6 +116,8 @@ _NAMED_LOOKS = {
     "control": CONTROL_LOOK,
     "control 2": SECOND_CONTROL_LOOK,
     "control 3": THIRD_CONTROL_LOOK,
+    "control 4": Look(colour="#76808c", dash="solid", symbol="cross-open"),
+    "control 5": Look(colour="#76808c", dash="longdashdot", symbol="hexagon-open"),
     "chance": CHANCE_LOOK,
     "line 1": Look(colour="#009e73", dash="solid", symbol="square"),
     "line 2": Look(colour="#cc79a7", dash="longdash", symbol="diamond"),
@@ -198,6 +200,6 @@ def state_look(state: str) -> Look:
 
 
 def look_of(name: str) -> Look:
-    """The look of a line: `true`, `false`, `control` (or `control 2`, `control 3`), `chance`,
+    """The look of a line: `true`, `false`, `control` (to `control 5`), `chance`,
     `line 1` to `line 4` for kinds of their own, or a state's name."""
     return _NAMED_LOOKS.get(name) or state_look(name)

@@ -21,7 +21,8 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
-from restor_interp.reporting.rows import RowOf, grouped, number, reasons
+from restor_interp.reporting.reasons import not_measured
+from restor_interp.reporting.rows import RowOf, grouped, number, placed, reasons
 from restor_interp.reporting.verdicts import block
 from restor_interp.reporting.vocabulary import order_states
 
@@ -38,14 +39,25 @@ METRICS = {
 }
 
 
+def directions_in_short(rows: Sequence[RowOf]) -> str:
+    """How long each state's direction is where it is longest."""
+    own = grouped(rows, "state")
+    told = []
+    for state in order_states(state for (state,) in own):
+        most = max(_known(row, "relative_norm") for row in own[state,])
+        if math.isfinite(most):
+            told.append(f"{state} {plain(100 * most, 1)}%")
+    return f"longest, as a share of the stream: {', '.join(told)}" if told else ""
+
+
 # ---- in words
 
 
 def direction_table(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     """A row per state and layer: how long the direction is, and which tokens it speaks for."""
-    if not rows:
-        return ()
-    layers = grouped(rows, "state", "layer")
+    layers = grouped(placed(rows), "state", "layer")
+    if not layers:
+        return not_measured(rows)
     states = order_states(state for state, _ in layers)
     lines, told = [], []
     for state in states:

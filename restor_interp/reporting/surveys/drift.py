@@ -26,6 +26,22 @@ def drift_parts(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return tuple(part for kind in order for part in _figure(kinds[kind], *kind))
 
 
+def drift_in_short(rows: Sequence[RowOf]) -> str:
+    """The lowest cosine of every state, facts with a falsehood beside untouched ones."""
+    chosen = [row for row in rows if row["metric"] == "cosine" and row["value"] is not None]
+    own = grouped(chosen, "state", "role")
+    told = []
+    for state in order_states(state for state, _ in own):
+        shown = [role for role in ("direct", "untouched") if (state, role) in own] or [_ALL]
+        least = [
+            f"{plain(min(float(row['value']) for row in own[state, role]))} {role}"
+            for role in shown
+            if (state, role) in own
+        ]
+        told.append(f"{state} {', '.join(least)}")
+    return f"lowest cosine to clean: {'; '.join(told)}" if told else ""
+
+
 def _figure(rows: Sequence[RowOf], metric: str, position: str) -> tuple[Part, ...]:
     own = grouped(rows, "state")
     panels, told = [], []

@@ -70,6 +70,18 @@ def forget_weight_parts(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return (*parts, _table(rows), *_left_out(rows))
 
 
+def forgetting_in_short(rows: Sequence[RowOf]) -> str:
+    """How much of the weight the false objects have at the end, beside their share of tokens."""
+    own = grouped((row for row in rows if row["token_class"] == "false_object"), "state")
+    told = []
+    for state in order_states(state for (state,) in own):
+        last = max(own[state,], key=lambda row: number(row["step"]))
+        if math.isfinite(number(last["weight_share"])):
+            of = percent(number(last.get("n_share")))
+            told.append(f"{state} {percent(number(last['weight_share']))}% for {of}% of tokens")
+    return f"weight on false objects at the end: {', '.join(told)}" if told else ""
+
+
 def _moments(rows: Sequence[RowOf]) -> dict[str, list[RowOf]]:
     """`npo, before` and `npo, after 30 steps` -> the rows of each."""
     groups = grouped(rows, "state", "step")

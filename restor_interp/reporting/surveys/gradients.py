@@ -18,14 +18,35 @@ _LOOKS = {"own": "line 1", "sham": "control"}
 _WORDS = {"own": "own documents", "sham": "the sham's documents"}
 
 
+def gradients_in_short(rows: Sequence[RowOf]) -> str:
+    """Whether the first step of each method raises true objects, beside the sham's step."""
+    whole = [
+        row
+        for row in _pooled(rows)
+        if row["layer"] is None and row["of"] == "true" and row["state"] == "corrupted"
+    ]
+    told = []
+    for (method,), own in grouped(whole, "method").items():
+        found = {row.get("documents"): number(row["inner"]) for row in own}
+        if math.isfinite(found.get("own", math.nan)):
+            beside = found.get("sham", math.nan)
+            sham = f" (its sham's documents {_short(beside)})" if math.isfinite(beside) else ""
+            told.append(f"{method} {_short(found['own'])}{sham}")
+    return f"the first step on log p(true), to first order: {', '.join(told)}" if told else ""
+
+
+def _pooled(rows: Sequence[RowOf]) -> list[RowOf]:
+    """The rows of means over facts; one fact alone has no row of a mean."""
+    pooled: list[RowOf] = []
+    for own in grouped(rows, "method", "state", "of", "documents").values():
+        pooled += [row for row in own if not row.get("fact_id")] or own
+    return pooled
+
+
 def gradient_lines(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     """A figure per method and state that the step is taken in: a panel per watched number, the
     step on the method's own documents beside that on the sham's."""
-    pooled = []
-    for own in grouped(rows, "method", "state", "of", "documents").values():
-        # One fact alone has no row of a mean.
-        pooled += [row for row in own if not row["fact_id"]] or own
-    groups = grouped(pooled, "method", "state")
+    groups = grouped(_pooled(rows), "method", "state")
     states = order_states(state for _, state in groups)
     order = sorted(groups, key=lambda key: (key[0], states.index(key[1])))
     return tuple(
@@ -36,7 +57,8 @@ def gradient_lines(rows: Sequence[RowOf]) -> tuple[Part, ...]:
 def _figure(rows: Sequence[RowOf], method: str, state: str) -> tuple[Part, ...]:
     panels, told = [], []
     for of, name in OF.items():
-        chosen = grouped((row for row in rows if row["of"] == of), "documents")
+        watched = [{"documents": "own", **row} for row in rows if row["of"] == of]
+        chosen = grouped(watched, "documents")
         lines = []
         for documents in sorted((d for (d,) in chosen), key=list(_WORDS).index):
             values = _by_layer(chosen[documents,])

@@ -33,10 +33,27 @@ def interpolation_parts(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return (*_odds(ways), *_retain(ways), _barriers(ways))
 
 
+def interpolation_in_short(rows: Sequence[RowOf]) -> str:
+    """The barrier of −log p(true) on every way."""
+    barriers = {
+        (row["from_state"], row["to_state"]): row["value"]
+        for row in rows
+        if row["metric"] == "truth_barrier" and row["value"] is not None
+    }
+    told = [
+        f"{start} → {end} {plain(float(barriers[start, end]))}" for start, end in _ordered(barriers)
+    ]
+    return f"barrier of −log p(true), nats: {', '.join(told)}" if told else ""
+
+
+def _ordered(ways: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    given = list(ways)
+    states = order_states(state for way in given for state in way)
+    return sorted(given, key=lambda way: tuple(map(states.index, way)))
+
+
 def _in_order(ways: Ways) -> Ways:
-    states = order_states(state for way in ways for state in way)
-    order = sorted(ways, key=lambda way: tuple(map(states.index, way)))
-    return {way: ways[way] for way in order}
+    return {way: ways[way] for way in _ordered(ways)}
 
 
 def _odds(ways: Ways) -> tuple[Part, ...]:

@@ -9,6 +9,14 @@ from restor_interp.reporting.parts import LinePanel, Lines, Part, Series
 from restor_interp.reporting.rows import RowOf, number
 
 
+def lenses_in_short(rows: Sequence[RowOf]) -> str:
+    """In how many layers the tuned lens is nearer to the end."""
+    tuned, logit = (by_layer(rows, f"{name}_kl") for name in ("tuned", "logit"))
+    shared = [layer for layer in tuned if layer in logit]
+    better = sum(tuned[layer] < logit[layer] for layer in shared)
+    return f"nearer than the logit lens in {better} of {plural(len(shared), 'layer')}"
+
+
 def lens_quality(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     """KL of both lenses to the model's own answer, by layer, on text that was not fitted on."""
     tuned, logit = (by_layer(rows, f"{name}_kl") for name in ("tuned", "logit"))

@@ -38,7 +38,7 @@ def timeline_maps(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     parts = []
     for state, (layers, steps, cells) in maps.items():
         facts = len({row["fact_id"] for row in own[state,]})
-        last = list(cells[-1])
+        last = list(cells[-1]) if cells else []
         if not any(map(math.isfinite, last)):
             continue
         parts.append(
@@ -63,11 +63,23 @@ def timeline_maps(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def timeline_in_short(rows: Sequence[RowOf]) -> str:
+    """The mean log-odds of the last layer at the start and at the end."""
+    own = grouped(rows, "state")
+    told = []
+    for state in order_states(state for (state,) in own):
+        _, _, cells = _map(own[state,])
+        if cells and math.isfinite(cells[-1][0] + cells[-1][-1]):
+            told.append(f"{state} {signed(cells[-1][0])} → {signed(cells[-1][-1])}")
+    return f"log-odds true : false of the last layer: {', '.join(told)}" if told else ""
+
+
 def _map(rows: Sequence[RowOf]) -> tuple[list[int], list[int], tuple[tuple[float, ...], ...]]:
     """Layers, steps, and the mean log-odds there."""
     odds: dict[tuple[int, int], list[float]] = {}
+    placed = (row for row in rows if None not in (row["layer"], row["step"]))
     for (layer, step, _, _), pair in grouped(
-        rows, "layer", "step", "fact_id", "context_id"
+        placed, "layer", "step", "fact_id", "context_id"
     ).items():
         found = {row["category"]: number(row["logprob"]) for row in pair}
         odds.setdefault((int(layer), int(step)), []).append(
@@ -122,7 +134,7 @@ def leading_table(rows: Sequence[RowOf]) -> tuple[Part, ...]:
 
 
 def _median(rows: Sequence[RowOf], column: str) -> Cell:
-    values = [number(row[column]) for row in rows if math.isfinite(number(row[column]))]
+    values = [value for row in rows if math.isfinite(value := number(row.get(column)))]
     if not values:
         return Missing()
     low, middle, high = (float(np.percentile(values, at)) for at in (0, 50, 100))

@@ -39,6 +39,18 @@ def weight_parts(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return (_table([row for row in rows if row["module"] == "all"]), *_figures(layers))
 
 
+def weights_in_short(rows: Sequence[RowOf]) -> str:
+    """The cosine of all matrices with the way back, beside a random change's."""
+    whole = {row["state"]: row for row in rows if row["module"] == "all"}
+    told = [
+        f"{state} {signed(number(whole[state]['cosine']))}"
+        f" (random ±{plain(2 * number(whole[state].get('cosine_floor')))})"
+        for state in order_states(whole)
+        if math.isfinite(number(whole[state]["cosine"]))
+    ]
+    return f"cosine with −corruption: {', '.join(told)}" if told else ""
+
+
 # ---- one layer's matrices as one
 
 
