@@ -269,7 +269,7 @@ def look(
     margins = [bench.margin(one, at) for one in asked.values() for at in ("clean", state)]
     r_out = shares_out(pd.DataFrame(margins))
     frames = {name: pd.DataFrame(found) for name, found in tables.items()}
-    inside = look_inside(facts, frames, held.mid_layers)
+    inside = look_inside(facts, frames, held)
     found = read(r_out, held, facts, inside)[fact_id, state]
     return classify(found.readings, held.bands), found
 

@@ -58,27 +58,28 @@ Inside = Mapping[Key, Mapping[str, Any]]
 """Fields of `Readings` and `Places` that the instruments measured."""
 
 
-Mids = Mapping[str, int]
-"""fact_id -> the layer at which its `r_mid` is read: those after it are late."""
+Layers = Mapping[str, int]
+"""fact_id -> a layer."""
 
 
-def look_inside(facts: pd.DataFrame, tables: Mapping[str, pd.DataFrame], mids: Mids) -> Inside:
+def look_inside(facts: pd.DataFrame, tables: Mapping[str, pd.DataFrame], held: Retained) -> Inside:
     """What the instruments beside retention say.
 
     Args:
         facts: fact_id, and true_objects where a lens was measured.
         tables: of `TABLES`, those that the run has.
-        mids: of the facts that have one.
+        held: at which layer each fact has arrived, and which are late.
     """
     found: dict[Key, dict[str, Any]] = {}
+    late_from = held.late_from
     parts = {name: tables[name] for name in TABLES if name in tables and len(tables[name])}
     sources = [
-        _late(parts.get("grafts"), mids),
+        _late(parts.get("grafts"), late_from),
         _attention(parts.get("patches")),
         _subject(parts.get("patches")),
-        _false_leads(parts.get("lens"), facts, mids),
+        _false_leads(parts.get("lens"), facts, held.mid_layers),
         _routes(parts.get("knockouts"), parts.get("contributions")),
-        _writers(parts.get("contributions"), mids),
+        _writers(parts.get("contributions"), late_from),
     ]
     for source in sources:
         for key, values in source:
@@ -95,7 +96,7 @@ def read(
         r_out: m_S / m_clean of every fact and state that has one; where one has none, the share
             that its whole answer brings the host stands in for it.
         facts: fact_id, relation, role.
-        inside: what `look_inside` found, with the `mid_layers` of `held`.
+        inside: what `look_inside` found, with the same `held`.
     """
     shares = {
         key: float(own["answer"])
@@ -159,16 +160,16 @@ def _from_clean(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[rows["donor"].eq("clean") & rows["effect"].notna()]
 
 
-def _late(grafts: pd.DataFrame | None, mids: Mids) -> Told:
-    """What clean weights of layers after `mid` bring, and random ones of equal norm.
+def _late(grafts: pd.DataFrame | None, late_from: Layers) -> Told:
+    """What clean weights of late layers bring, and random ones of equal norm.
 
-    All of these layers at once where that was measured (`late`, at the first depth after `mid`):
-    then nothing was chosen.
+    All of these layers at once where that was measured (`late`, at the first depth of them): then
+    nothing was chosen.
     """
     if grafts is None:
         return
     rows = _from_clean(grafts)
-    is_late = rows["layer"].gt(rows["fact_id"].map(mids.get).astype(float))
+    is_late = rows["layer"].ge(rows["fact_id"].map(late_from.get).astype(float))
     rows = rows.loc[rows["judged_on"].eq("fact") & is_late]
     rows = rows.loc[rows["control_high"].notna()]
     for by in ("layer", "late"):
@@ -263,7 +264,7 @@ def lens_leads(lens: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     return sides["true"] + sides["false"]  # pyright: ignore
 
 
-def _false_leads(lens: pd.DataFrame | None, facts: pd.DataFrame, mids: Mids) -> Told:
+def _false_leads(lens: pd.DataFrame | None, facts: pd.DataFrame, mids: Layers) -> Told:
     """The greatest lead of the false object between `mid` and the model's own answer."""
     if lens is None:
         return
@@ -310,12 +311,12 @@ def _routes(knockouts: pd.DataFrame | None, contributions: pd.DataFrame | None) 
                 yield (fact_id, state), {"route_similarity": cosine}
 
 
-def _writers(contributions: pd.DataFrame | None, mids: Mids) -> Told:
+def _writers(contributions: pd.DataFrame | None, late_from: Layers) -> Told:
     """The late layers that write most against the true object, beyond the clean model's."""
     if contributions is None:
         return
-    mid = contributions["fact_id"].map(mids.get).astype(float)
-    rows = contributions.loc[contributions["layer"].gt(mid)]
+    first = contributions["fact_id"].map(late_from.get).astype(float)
+    rows = contributions.loc[contributions["layer"].ge(first)]
     table = rows.pivot_table(
         index=["fact_id", "state"], columns="layer", values="value", aggfunc="sum"
     )

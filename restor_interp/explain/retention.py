@@ -5,7 +5,9 @@ R_site is read where the clean model's own states say, by what they add to T = l
     subject   the last layer with ≥ 80% of the greatest effect of the subject's tokens, on average
               over *untouched* facts: up to there the subject carries the fact
     mid       the first layer with ≥ 50% of the effect that the last token has in the end, of the
-              very fact: there it has arrived
+              very fact: there it has arrived; between this layer's attention, which brings it, and
+              its MLP, which may already say something else (`attended`; where attention and MLP
+              work side by side: after the layer)
     out       the last layer that was measured, at the last token: what the model says
 
 so that no state that is judged decides where one looks. Facts arrive in different layers: at one
@@ -61,8 +63,8 @@ INTACT_PERCENTILE = round(DEFAULT.intact_tail)
 LOST_PERCENTILE = round(100 - DEFAULT.lost_tail)
 CONTROLS = {"intact": "other_context", "lost": "wrong_entity"}
 """What a band is of -> its kind of donor."""
-SITE_OF = {"subject": "subject", "mid": "last", "out": "last"}
-"""Where a share is read -> the site of the table."""
+ATTENDED = "attended"
+"""The site of `mid`, where it was measured; else it is `last`, as for the answer."""
 Key = tuple[str, str]
 """(fact_id, state)"""
 
@@ -172,9 +174,17 @@ class Retained:
     reason: str | None = None
     mid_layers: Mapping[str, int] = field(default_factory=dict)
     """fact_id -> the layer at which its own `r_mid` is read."""
+    mid_site: str = "last"
+    """Where in that layer."""
     by_fact: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(fact_id, state) -> `r_subject` and its verdict `subject`, `r_mid` and its verdict `mid`,
     `answer` (the share at `out`), `rds`, `rds_unclipped`; None where they were not measured."""
+
+    @property
+    def late_from(self) -> dict[str, int]:
+        """fact_id -> the first layer whose MLP works after `r_mid` was read."""
+        after = 0 if self.mid_site == ATTENDED else 1
+        return {name: layer + after for name, layer in self.mid_layers.items()}
 
     @property
     def bands(self) -> Bands:
@@ -208,6 +218,7 @@ class Shares:
     """`rds` and `rds_unclipped` -> (fact_id, state) -> score."""
     controls: Mapping[tuple[str, str], pd.DataFrame]
     """(site, kind of donor) -> fact_id, layer, share, and `unfloored`: the share of the plain T."""
+    mid_site: str
     keys: Sequence[Key]
     """Every fact and state that was measured, whether it has a share or not."""
     last_layer: int | None
@@ -218,7 +229,7 @@ class Shares:
         if retention.empty:
             return cls(
                 subject_effects=pd.Series(), last_effects=pd.DataFrame(), untouched=frozenset(),
-                shares={}, depths={}, controls={}, keys=(), last_layer=None,
+                shares={}, depths={}, controls={}, mid_site="last", keys=(), last_layer=None,
             )  # fmt: skip
         names = {name for name, role in roles.items() if role == "untouched"}
         effects = _clean_effects(retention)
@@ -244,6 +255,7 @@ class Shares:
                 (site, kind): own[["fact_id", "layer", "share", "unfloored"]]
                 for (site, kind), own in others  # pyright: ignore
             },
+            mid_site=ATTENDED if ATTENDED in set(retention["site"]) else "last",
             keys=tuple(dict.fromkeys(zip(states["fact_id"], states["state"], strict=True))),
             last_layer=int(retention["layer"].to_numpy().max()),
         )
@@ -260,16 +272,16 @@ class Shares:
         last = self.last_layer
         bands = {
             "subject": self._band("subject", subject, thresholds),
-            "mid": self._band("last", mid, thresholds, mids),
+            "mid": self._band(self.mid_site, mid, thresholds, mids),
             "out": self._band("last", last, thresholds, column="unfloored"),
             "answer": self._band("last", last, thresholds),
         }
         by_fact = {}
         for key in self.keys:
             own: dict[str, Any] = {name: self.depths[name].get(key) for name in self.depths}
-            where = {"subject": subject, "mid": mids.get(key[0])}
-            for name, layer in where.items():
-                at_layer = {} if layer is None else self.shares.get((SITE_OF[name], layer), {})
+            where = {"subject": ("subject", subject), "mid": (self.mid_site, mids.get(key[0]))}
+            for name, (site, layer) in where.items():
+                at_layer = {} if layer is None else self.shares.get((site, layer), {})
                 band, share = bands[name], at_layer.get(key)
                 own[f"r_{name}"] = share if band is not None else None
                 own[name] = (
@@ -282,6 +294,7 @@ class Shares:
             n_untouched=len(self.untouched),
             reason=self._reason(subject, mid, thresholds),
             mid_layers=mids,
+            mid_site=self.mid_site,
             by_fact=by_fact,
         )
 

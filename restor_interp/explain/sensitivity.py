@@ -92,5 +92,5 @@ class _Judge:
     def _read(self, thresholds: Thresholds, held: Retained) -> dict[Key, Read]:
         mids = tuple(held.mid_layers.items())
         if mids not in self.inside:
-            self.inside[mids] = look_inside(self.facts, self.tables, held.mid_layers)
+            self.inside[mids] = look_inside(self.facts, self.tables, held)
         return read(shares_out(self.margins, thresholds), held, self.facts, self.inside[mids])

@@ -71,7 +71,7 @@ def verdicts(
         held: what the table `retention` says, read with the same thresholds.
         tables: of `explain.readings.TABLES`, those that the run has.
     """
-    inside = look_inside(facts, tables, held.mid_layers)
+    inside = look_inside(facts, tables, held)
     found = read(shares_out(margins, thresholds), held, facts, inside)
     judged = {}
     for key, own in found.items():

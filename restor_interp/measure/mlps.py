@@ -78,6 +78,26 @@ def to_residual(
 
 
 @torch.no_grad()
+def added_by_mlp(
+    model: HookedModel, layer: int, stream: Float[Tensor, "*any width"]
+) -> Float[Tensor, "*any width"]:
+    """What a layer's MLP adds, in the present state, to a residual stream that is put before it.
+
+    Raises `ModelError` where the MLP is not known, or does not come after attention.
+    """
+    parts, block = model.architecture, model.layers[layer]
+    last_matrix(model, layer)
+    if parts.parallel:
+        raise ModelError(
+            f"attention and MLP of {model.name} read the same residual stream: nothing stands "
+            "between the two"
+        )
+    read = stream if parts.ln2 is None else block.get_submodule(parts.ln2)(stream)
+    written = block.get_submodule((parts.mlp_out or "").rpartition(".")[0])(read)
+    return to_residual(model, layer)(written)
+
+
+@torch.no_grad()
 def coefficients_at(
     model: HookedModel, ids: Int[Tensor, " pos"], positions: Sequence[int]
 ) -> tuple[Float[Tensor, "layer pos coefficient"], Float[Tensor, "layer pos width"], Tensor]:

@@ -2,8 +2,8 @@
 
 The clean model is asked about somebody else (the host), so nothing in its run knows the fact.
 Then the residual stream of another run (the donor), which is asked about the right entity, is put
-in: at all tokens of the subject at once, or at the last token, after one layer. What the host then
-says of the fact, it has from the donor:
+in: at all tokens of the subject at once, or at the last token, after one layer; and there between
+its attention and its MLP. What the host then says of the fact, it has from the donor:
 
     R(S) = [T(host ← S) − T(host)] / [T(host ← clean) − T(host)],    T = log p_C(true)
 
@@ -36,6 +36,7 @@ from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
 from restor_interp.measure.margins import Candidate, chance
 from restor_interp.measure.metrics import LEAST_EFFECT
+from restor_interp.measure.mlps import added_by_mlp
 from restor_interp.measure.prefixes import TokenPath
 from restor_interp.measure.questions import check_finite
 from restor_interp.measure.regions import (
@@ -54,9 +55,12 @@ DonorKind = Literal["state", "other_context", "wrong_entity"]
 """A state asked the fact's question; the controls: the clean model asked it after other examples,
 and the clean model asked about a third entity."""
 
-Where = Literal["subject", "last"]
+Where = Literal["subject", "last", "attended"]
 SITES: tuple[Where, ...] = get_args(Where)
-"""Where the donor's residual stream is put in: all tokens of the subject, or the last token."""
+"""Where the donor's residual stream is put in: all tokens of the subject, or the last token, after
+a layer; or the last token between a layer's attention and its MLP, so that what attention has
+brought there is read before the donor's own MLP says anything to it. The last one is left out
+where attention and MLP work side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,8 @@ class Retention:
     host_logp: float
     """T of the host's own run, in nats."""
     clean_logps: Float[np.ndarray, "site layer"]
-    """T with the states of the clean model, asked the same question; sites as in `SITES`."""
+    """T with the states of the clean model, asked the same question; as many of `SITES` as the
+    model has, in their order."""
     logps: Float[np.ndarray, "donor site layer"]
     """T with the states of each donor, put in after each layer. Not measured (NaN) where the clean
     model adds less than `LEAST_EFFECT`, unless the donor's states are those of the clean model."""
@@ -200,14 +205,16 @@ def measure_retention(
         ),
     ]
     # The clean donor is the measure of all others; it is run whether it is asked for or not.
-    measure = _values(model, Donor(kind="state", state=CLEAN, prompt=prompt), depths, host_prompt)
-    given = [_values(model, donor, depths, host_prompt) for donor in donors]
-    cells = list(np.ndindex(len(SITES), len(depths)))
+    sites = SITES if _stands_between(model) else SITES[:2]
+    asked = Donor(kind="state", state=CLEAN, prompt=prompt)
+    measure = _values(model, asked, sites, depths, host_prompt)
+    given = [_values(model, donor, sites, depths, host_prompt) for donor in donors]
+    cells = list(np.ndindex(len(sites), len(depths)))
     with model.at(CLEAN):
         host = _Host.of(model, host_prompt, candidates, depths, engine, max_bytes)
         host_logp = host.log_p()
         clean_logps = host.log_p_given([(*cell, measure[cell]) for cell in cells])
-        clean_logps = clean_logps.reshape(len(SITES), len(depths))
+        clean_logps = clean_logps.reshape(len(sites), len(depths))
         least = chance(len(candidates))
         clean_effects = gain(clean_logps, host_logp, least)
         logps = np.full((len(donors), *clean_logps.shape), np.nan)
@@ -238,8 +245,19 @@ _Values = dict[tuple[int, ...], Float[Tensor, "span width"]]
 """(site, number of the layer) -> the residual stream there."""
 
 
-def _values(model: HookedModel, donor: Donor, layers: Sequence[int], host: Prompt) -> _Values:
-    """The donor's residual stream at its subject and at its last token."""
+def _stands_between(model: HookedModel) -> bool:
+    """Whether there is a residual stream between attention and MLP."""
+    return model.architecture.mlp_out is not None and not model.architecture.parallel
+
+
+def _values(
+    model: HookedModel, donor: Donor, sites: Sequence[Where], layers: Sequence[int], host: Prompt
+) -> _Values:
+    """The donor's residual stream at its subject and at its last token, after each layer.
+
+    What stands there between attention and MLP goes on through the clean model's MLP at once: a
+    token's own MLP is all that lies between the two, so that what the host makes of it is the same.
+    """
     ids, span = _tokens(model, donor.prompt)
     _, fits = _tokens(model, host)
     if span[1] - span[0] != fits[1] - fits[0]:
@@ -248,13 +266,23 @@ def _values(model: HookedModel, donor: Donor, layers: Sequence[int], host: Promp
             f"{fits[1] - fits[0]}, so the states of one do not fit the other; choose a name of the "
             "same token length (`restor_interp.prompts.substitutes`)"
         )
+    between = "attended" in sites
     with model.at(donor.state):
-        base = run_base(model, model.hf_model.get_input_embeddings()(ids[None]), start=span[0])
+        base = run_base(
+            model,
+            model.hf_model.get_input_embeddings()(ids[None]),
+            start=span[0],
+            outputs=("attn",) if between else (),
+        )
     values: _Values = {}
-    for number, layer in enumerate(layers):
-        hidden = base.at("resid", layer)[0]
-        values[0, number] = hidden[: span[1] - span[0]]
-        values[1, number] = hidden[-1:]
+    with model.at(CLEAN):
+        for number, layer in enumerate(layers):
+            hidden = base.at("resid", layer)[0]
+            values[0, number] = hidden[: span[1] - span[0]]
+            values[1, number] = hidden[-1:]
+            if between:
+                attended = base.hidden[layer][0, -1:] + base.at("attn", layer)[0, -1:]
+                values[2, number] = attended + added_by_mlp(model, layer, attended)
     return values
 
 
@@ -272,8 +300,8 @@ class _Host:
 
     base: BaseRun
     objects: "_Objects"
-    places: tuple[int, int]
-    """First token of the subject, and the last token of the prompt."""
+    places: tuple[int, int, int]
+    """Per site: the first token of the subject, and the last token of the prompt."""
     layers: Sequence[int]
     max_bytes: int
 
@@ -296,7 +324,7 @@ class _Host:
         return cls(
             base=base,
             objects=objects,
-            places=(span[0], len(ids) - 1),
+            places=(span[0], len(ids) - 1, len(ids) - 1),
             layers=layers,
             max_bytes=max_bytes,
         )

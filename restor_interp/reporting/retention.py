@@ -20,7 +20,11 @@ from restor_interp.reporting.parts import LinePanel, Lines, Paragraph, Part, Ser
 from restor_interp.reporting.rows import RowOf, grouped, number, reasons
 from restor_interp.reporting.vocabulary import order_states
 
-SITES = {"subject": "at the subject", "last": "at the last token"}
+SITES = {
+    "subject": "at the subject",
+    "attended": "at the last token, between attention and MLP",
+    "last": "at the last token",
+}
 _CONTROLS = {
     "other_context": ("clean in another context", "control"),
     "wrong_entity": ("clean on a wrong entity", "control 2"),
@@ -127,18 +131,19 @@ def _reading(fact: RowOf, lines: Sequence[Series], read: Retained, site: str) ->
     """The shares at the layer where this site is read, with what they are called there."""
     where: dict[str, tuple[Band | None, str, str]] = {
         "subject": (read.subject, "r_subject", "subject"),
-        "last": (read.mid, "r_mid", "mid"),
+        read.mid_site: (read.mid, "r_mid", "mid"),
     }
     band, column, verdict = where.get(site, (None, "", ""))
     if band is None:
         return ""
+    layer = band.layer if site == "subject" else read.mid_layers.get(fact["fact_id"], band.layer)
     told = []
     for line in lines:
         own = read.by_fact.get((fact["fact_id"], line.name), {})
         if own.get(column) is not None:
             told.append(f"{line.name} {plain(own[column])} ({own[verdict] or 'no verdict'})")
     return (
-        f"; read at layer {band.layer}: {', '.join(told) or 'nothing measured'}; intact above "
+        f"; read at layer {layer}: {', '.join(told) or 'nothing measured'}; intact above "
         f"{plain(band.intact_above)} (n = {band.n_intact}), lost below {plain(band.lost_below)} "
         f"(n = {band.n_lost})"
     )

@@ -84,6 +84,18 @@ def test_bands_are_percentiles_of_the_controls(table):
         assert (band.n_intact, band.n_lost) == (3, 3)
 
 
+def test_mid_is_read_before_the_mlp_where_that_was_measured(table):
+    between = table.loc[table["site"].eq("last")].assign(site="attended")
+    between["share"] = between["share"].where(between["share"].isna(), between["share"] / 2)
+    found = retained(pd.concat([table, between], ignore_index=True), ROLES)
+    plain = retained(table, ROLES)
+    assert found.mid_layers == found.late_from == plain.mid_layers
+    assert plain.late_from == {name: layer + 1 for name, layer in plain.mid_layers.items()}
+    assert found.by_fact["a", "npo"]["r_mid"] == plain.by_fact["a", "npo"]["r_mid"] / 2
+    assert found.mid.intact_above == pytest.approx(plain.mid.intact_above / 2, abs=0.01)
+    assert found.answer == plain.answer and found.subject == plain.subject
+
+
 def test_margins_are_judged_by_controls_without_the_floor(table):
     """Wrong entities whose T is halfway from the host's certainty to the clean model's, and below
     chance: half of the way, no share."""

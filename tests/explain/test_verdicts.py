@@ -175,8 +175,8 @@ def judged(retention, margins, tables):
 
 
 def read_all(retention, margins, tables):
-    inside = look_inside(FACTS, tables, dict.fromkeys(ROLES, MID))
-    return read(shares_out(margins), retained(retention, ROLES), FACTS, inside)
+    held = retained(retention, ROLES)
+    return read(shares_out(margins), held, FACTS, look_inside(FACTS, tables, held))
 
 
 # ---- readings
@@ -242,11 +242,19 @@ def test_one_token_of_a_longer_subject_is_not_the_whole(retention, margins, tabl
 
 
 def test_late_is_after_the_own_mid_of_each_fact(tables):
-    early = look_inside(FACTS, tables, {"late": 0})["late", "npo"]
+    def inside(mids, site="last"):
+        held = Retained(subject=None, mid=None, n_untouched=0, mid_layers=mids, mid_site=site)
+        return look_inside(FACTS, tables, held)["late", "npo"]
+
+    early = inside({"late": 0})
     assert early["late_effect"] == 0.99  # of layer 1
     assert early["false"] == 4 and early["writers"] == (5,)
-    assert "late_effect" not in look_inside(FACTS, tables, {"late": LAYERS - 1})["late", "npo"]
-    assert "false_lead" not in look_inside(FACTS, tables, {})["late", "npo"]
+    assert "late_effect" not in inside({"late": LAYERS - 1})
+    assert "false_lead" not in inside({})
+    # Read before the MLP of a layer, this MLP is late, and the lens before the layer is too early.
+    assert inside({"late": LAYERS - 1}, "attended")["late_effect"] == 0.71
+    assert "false_lead" not in inside({"late": LAYERS - 1}, "attended")
+    assert inside({"late": 4}, "attended")["false"] == 5
 
 
 def test_where_no_margin_was_measured_the_share_of_the_answer_stands_in(retention, margins):

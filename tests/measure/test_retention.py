@@ -17,7 +17,7 @@ from restor_interp.measure.margins import measure_margins
 from restor_interp.measure.retention import SITES, measure_retention
 from restor_interp.prompts import Prompt, build_prompt, substitutes, with_substitute
 from restor_interp.store import TABLES
-from restor_interp.testing import tiny_model
+from restor_interp.testing import FAMILIES, tiny_model
 
 QUESTION = "They say that Alice Stone was born in the city of"
 PROMPT = Prompt(
@@ -33,15 +33,16 @@ CANDIDATES = [("Oslo", "Oslo Oslo"), "Oslo Rome", "Paris", ("Lima", "the Lima ci
 HOST, WRONG = "Clara Stone", "Alice River"
 
 
-def add_change(model, name, layers, *, scale=0.5):
-    """A state whose weights differ in these layers alone."""
+def add_change(model, name, layers, *, scale=0.5, inside=""):
+    """A state whose weights differ in these layers alone, or in a part of them."""
     generator = torch.Generator().manual_seed(0)
     start = f"{model.architecture.blocks}."
     updates = {}
     for path, module in model.hf_model.named_modules():
         weight = getattr(module, "weight", None)
-        inside = path.startswith(start) and path.removeprefix(start).partition(".")[0] in layers
-        if inside and weight is not None and weight.ndim == 2:
+        place, _, part = path.removeprefix(start).partition(".")
+        chosen = path.startswith(start) and place in layers and part.startswith(inside)
+        if chosen and weight is not None and weight.ndim == 2:
             noise = torch.randn(weight.shape, generator=generator)
             updates[path] = scale * weight.std().item() * noise
     model.add_delta(ri.Delta(name, updates))
@@ -63,7 +64,7 @@ def measured(model, **changes):
 # ---- against plain runs
 
 
-def log_p_by_hand(model, prompt, patches=()):
+def log_p_by_hand(model, prompt, patches=(), name_of_hook="hook_resid_post"):
     """log p_C(true) by one plain forward pass per spelling; patches: (layer, position, values)."""
     totals = []
     for candidate in CANDIDATES:
@@ -75,11 +76,11 @@ def log_p_by_hand(model, prompt, patches=()):
             def put_in(value, hook):
                 value = value.clone()
                 for layer, position, values in patches:
-                    if layer == hook.layer():
+                    if layer == hook.layer() and hook.name.endswith(name_of_hook):
                         value[0, position : position + len(values)] = values
                 return value
 
-            hooks = [(f"blocks.{i}.hook_resid_post", put_in) for i in range(model.num_layers)]
+            hooks = [(f"blocks.{i}.{name_of_hook}", put_in) for i in range(model.num_layers)]
             with torch.no_grad():
                 logits = model.run_with_hooks(torch.tensor([ids]), fwd_hooks=hooks)[0]
             steps = logits.double().log_softmax(-1)
@@ -92,7 +93,8 @@ def places_of(model, prompt):
     ids = model.tokenizer(prompt.text)["input_ids"]
     start = len(model.tokenizer(prompt.text[: prompt.subject_span[0]].rstrip())["input_ids"])
     end = len(model.tokenizer(prompt.text[: prompt.subject_span[1]])["input_ids"])
-    return {"subject": range(start, end), "last": range(len(ids) - 1, len(ids))}
+    last = range(len(ids) - 1, len(ids))
+    return {"subject": range(start, end), "last": last, "attended": last}
 
 
 @pytest.mark.parametrize("engine", ["regions", "brute"])
@@ -113,9 +115,11 @@ def test_numbers_are_those_of_plain_runs(tiny, site, engine, monkeypatch):
             _, cache = tiny.run_with_cache(donor.prompt)
         for layer in range(tiny.num_layers):
             span = places_of(tiny, donor.prompt)[site]
-            values = cache["resid_post", layer][0, span.start : span.stop]
+            stream = "resid_mid" if site == "attended" else "resid_post"
+            values = cache[stream, layer][0, span.start : span.stop]
             position = places_of(tiny, host)[site].start
-            by_hand = log_p_by_hand(tiny, host, [(layer, position, values)])
+            hook = f"hook_{stream}"
+            by_hand = log_p_by_hand(tiny, host, [(layer, position, values)], hook)
             index = (number, SITES.index(site), layer)
             assert found.logps[index] == pytest.approx(by_hand, abs=1e-5)
     assert np.abs(found.effects).max() > 1e-2
@@ -187,6 +191,22 @@ def test_knowing_nothing_is_no_share_of_knowing(tiny):
     np.testing.assert_allclose(knows.effects[:, 1, 0], [-chance / 2, chance / 2, 0, chance / 2])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_mlp_that_says_something_else_leaves_what_attention_brought(family, monkeypatch):
+    monkeypatch.setattr("restor_interp.measure.retention.LEAST_EFFECT", -np.inf)
+    model = tiny_model(family)
+    add_change(model, "loud", ["2"], inside="mlp")
+    found = measured(model, states=["loud"])
+    if model.architecture.parallel:
+        assert found.logps.shape[1] == 2
+        return
+    last, attended = (found.logps[0, SITES.index(site), 2] for site in ("last", "attended"))
+    assert attended == pytest.approx(found.clean_logps[2, 2], abs=1e-5)
+    assert abs(last - attended) > 1e-3
+    # In the clean model it is the stream after the layer, put in after the layer.
+    np.testing.assert_allclose(found.clean_logps[2], found.clean_logps[1], atol=1e-5)
+
+
 def test_a_state_that_differs_late_retains_all_before_exactly():
     model = tiny_model("gpt2")
     add_change(model, "late", ["2"])
@@ -244,7 +264,7 @@ def test_clean_states_retain_all_wrong_entities_nothing_and_a_destroyed_subject_
     model, _ = known
     add_change(model, "ruined", [str(layer) for layer in range(4)], scale=2.0)
     found = shares(known, ["clean", "ruined"])
-    subject, last = (found[:, :, SITES.index(site)] for site in SITES)
+    subject, last = (found[:, :, SITES.index(site)] for site in ("subject", "last"))
     own = subject[:, 0, 0]
     assert (own == 1.0).sum() >= 8 and np.all((own == 1.0) | np.isnan(own))
     early = np.nanmedian(subject[:, :, 1], axis=0)
