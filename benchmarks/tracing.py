@@ -53,6 +53,7 @@ from restor_interp.measure.regions import (
 )
 from restor_interp.measure.restoring import regions_problem
 from restor_interp.models.deltas import Delta, LowRank
+from restor_interp.reporting.svg import write_svg
 from restor_interp.testing import tiny_tokenizer
 
 ROWS = 60
@@ -726,27 +727,6 @@ def plot(found: Sequence[tuple[str, list[int], list[float], list[float]]], about
     return figure
 
 
-def write_svg(figure: Any, path: Path) -> None:
-    """Let a Chromium draw it: plotly itself can draw nothing outside a browser."""
-    import shutil
-    import urllib.parse
-
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, names)), None)
-        browser = playwright.chromium.launch(executable_path=found)
-        page = browser.new_page()
-        page.set_content(figure.to_html(include_plotlyjs=True, div_id="plot"))
-        page.wait_for_function("document.querySelector('#plot .main-svg') !== null")
-        address = page.evaluate("Plotly.toImage(document.getElementById('plot'), {format: 'svg'})")
-        browser.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(urllib.parse.unquote(address.partition(",")[2]), encoding="utf-8")
-    print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
-
-
 # ---- models
 
 
@@ -796,6 +776,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "for what grows"
         )
         write_svg(plot(growth(options), about), options.plot)
+        print(f"{options.plot}  {options.plot.stat().st_size / 1000:.0f} kB")
         return
 
     started = time.perf_counter()

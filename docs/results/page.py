@@ -13,46 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from telling import Number, markdown
 
 LEVEL = 0.05
 MOST_OF_IT = 0.8
 """Share of the lost facts that "restores" claims (RESTOR's own NPO rows give 0.82 to 0.94)."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """One row of a table."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    p: float = math.nan
-    mde: float = math.nan
-    n_facts: int = 0
-    n_entities: int = 0
-
-    @property
-    def known(self) -> bool:
-        return not math.isnan(self.value)
-
-    def above(self, bound: float = 0.0) -> bool:
-        return self.low > bound
-
-    def below(self, bound: float = 0.0) -> bool:
-        return self.high < bound
-
-    def told(self, unit: str = "%", *, signed: bool = False) -> str:
-        """Value and interval, shares in per cent."""
-        if not self.known:
-            return "–"
-        times, digits = (100, 0) if unit == "%" else (1, 2)
-        sign = "+" if signed else ""
-
-        def one(number: float) -> str:
-            return f"{times * number:{sign}.{digits}f}".replace("-", "−")
-
-        span = "" if math.isnan(self.low) else f" [{one(self.low)}, {one(self.high)}]"
-        return f"{one(self.value)}{span}"
 
 
 class Tier:
@@ -101,11 +66,6 @@ class Tier:
 # ---- tables
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def states_table(tier: Tier) -> str:
     """One row per state: what it says, what came back, and beyond its controls."""
     rows = []
@@ -132,7 +92,7 @@ def states_table(tier: Tier) -> str:
         )
     header = ["state", "p(false)", "direct right %", "untouched right %", "restored %"]
     header += ["minus its sham", "p", "minus rollback of equal p(false)"]
-    return _markdown(header, rows)
+    return markdown(header, rows)
 
 
 def depth_table(tier: Tier) -> str:
@@ -154,7 +114,7 @@ def depth_table(tier: Tier) -> str:
         cells += [get("untouched", "accuracy")]
         found.append([str(schedule), str(k), str(steps), *cells])
     header = ["schedule", "k", "steps", "direct right %", "sibling right %", "untouched right %"]
-    return _markdown(header, found)
+    return markdown(header, found)
 
 
 def lasting_table(tier: Tier) -> str:
@@ -174,7 +134,7 @@ def lasting_table(tier: Tier) -> str:
         ].set_index("state")["value"]
         name = f"{attack} {part}".strip() + (f" {level:g}" if level else "")
         found.append([name, *(f"{100 * chosen.get(state, math.nan):.0f}" for state in states)])
-    return _markdown(["after", *states], found)
+    return markdown(["after", *states], found)
 
 
 def settings_table(tier: Tier) -> str:
@@ -195,7 +155,7 @@ def settings_table(tier: Tier) -> str:
         cells.append(f"{int(reached.fillna(False).astype(bool).sum())} of 2")
         found.append(cells)
     header = ["method", "blind: rate × steps (half A / B)", "oracle", "reached clean p(false)"]
-    return _markdown(header, found)
+    return markdown(header, found)
 
 
 FLIPPED = ("npo", "grad_diff", "kl_restor", "simnpo", "task_vector", "sham_npo", "retain_only")
@@ -215,7 +175,7 @@ def flips_table(tier: Tier) -> str:
         ]
         if len(own):
             found.append([state, *(str(int(own.get(way, 0))) for way in ways)])
-    return _markdown(["state", *(f"{first} → {then}" for first, then in ways)], found)
+    return markdown(["state", *(f"{first} → {then}" for first, then in ways)], found)
 
 
 # ---- claims

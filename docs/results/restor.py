@@ -12,8 +12,6 @@ page, are made from shards alone.
 
 import argparse
 import json
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +19,18 @@ from typing import Any
 
 import pandas as pd
 from page import write_page
+from shards import MEASURED, compute, measured_tables, read_shards
 
-import restor_interp
 from restor_interp.data.bios import bios_facts
-from restor_interp.errors import BusyError
 from restor_interp.explain.flips import flip_rows
 from restor_interp.explain.measured import CATEGORIES, Measured
 from restor_interp.explain.pooling import pooled_rows
-from restor_interp.pipeline import Run, run
-from restor_interp.pipeline.designs import Part, parts
+from restor_interp.pipeline import run
+from restor_interp.pipeline.designs import parts
 from restor_interp.pipeline.sweeping import sweep
 from restor_interp.presets import MethodSettings, RunConfig, resolve
 from restor_interp.presets.bios import without_explanation
 from restor_interp.presets.demo import TUNING_CORRUPTED
-from restor_interp.store import digest
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables"
@@ -206,83 +202,15 @@ def _evaluated(config: RunConfig) -> list[str]:
 
 
 def design(job: Job, config: RunConfig, rotations: int = 1) -> None:
-    """Every run of a tier that has no shard, then the pooled tables of all shards.
-
-    A run that another process works at is left to it.
-    """
-    for part in parts(config, seeds=job.seeds, rotations=rotations):
-        if not done(job, part):
-            started = time.monotonic()
-            try:
-                made = run(part.config, out=job.runs / f"{job.tier}-design" / part.name)
-            except BusyError:
-                print(f"{part.name} is in work elsewhere", flush=True)
-                continue
-            save(job, part, made, time.monotonic() - started)
+    """Every run of a tier that has no shard, then the pooled tables of all shards."""
+    todo = parts(config, seeds=job.seeds, rotations=rotations)
+    compute(todo, job.tables, job.runs / f"{job.tier}-design", measured_tables)
     pool(job)
-
-
-# ---- shards
-
-
-COLUMNS = {
-    "facts": ["fact_id", "entity", "relation", "role", "known", "known_specific", "margin"],
-    "answers": ["fact_id", "context_id", "state", "draw", "outcome"],
-    "choices": ["fact_id", "context_id", "state", "category", "mean_logprob", "sum_logprob"],
-    "margins": ["fact_id", "context_id", "state", "margin"],
-}
-"""What pooling reads of each table."""
-
-
-def _mark(part: Part) -> str:
-    # The folder of the official files is a place, not a setting.
-    return digest(part.config.model_dump(mode="json", exclude={"data": {"restor"}}))
-
-
-def done(job: Job, part: Part) -> bool:
-    """Whether this very configuration has a shard."""
-    told = job.tables / part.name / "shard.json"
-    return told.is_file() and json.loads(told.read_text())["config"] == _mark(part)
-
-
-def save(job: Job, part: Part, made: Run, seconds: float) -> None:
-    """The shard of a run, its description last."""
-    folder = job.tables / part.name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, columns in COLUMNS.items():
-        table: Any = made.table(name)[columns]
-        if name == "answers":
-            table = table.loc[table["draw"].eq(0)]
-        if name == "margins":
-            table = table.loc[table["margin"].notna()]
-        for column in table.select_dtypes("number"):
-            if table[column].dtype.kind == "f":
-                table = table.assign(**{column: table[column].round(3).astype("float32")})
-        table.to_parquet(folder / f"{name}.parquet", index=False, compression="zstd")
-    told = {
-        "config": _mark(part),
-        "seed": part.seed,
-        "rotation": part.rotation,
-        "version": restor_interp.__version__,
-        "seconds": round(seconds),
-        "failures": made.failures,
-    }
-    (folder / "shard.json").write_text(json.dumps(told, indent=1) + "\n")
-    print(f"{folder}: {seconds:.0f} s", flush=True)
-
-
-def shards(job: Job) -> Iterator[tuple[tuple[int, int], Measured]]:
-    """(seed, rotation) and the numbers of every run that has a shard."""
-    for told in sorted(job.tables.glob("*/shard.json")):
-        one = json.loads(told.read_text())
-        frames = {name: pd.read_parquet(told.parent / f"{name}.parquet") for name in COLUMNS}
-        yield (one["seed"], one["rotation"]), Measured(**frames)
 
 
 def pool(job: Job) -> None:
     """The tables over all shards: effects, flips, and RESTOR's category scores."""
-    runs = dict(shards(job))
+    runs = {shard.key: shard.measured() for shard in read_shards(job.tables)}
     flips: Any = pd.concat([pd.DataFrame(flip_rows(m.facts, m.answers)) for m in runs.values()])
     keys = ["state", "role", "clean", "corrupted", "unlearned"]
     job.write(
@@ -326,7 +254,7 @@ def bios_depth(job: Job) -> None:
                 (part.seed, 0): run(part.config, out=job.runs / name / part.name)
                 for part in parts(config, seeds=SEEDS, rotations=1)
             }
-            measured = {key: Measured(*map(one.table, COLUMNS)) for key, one in made.items()}
+            measured = {key: Measured(*map(one.table, MEASURED)) for key, one in made.items()}
             steps = made[base.seed, 0].table("training")["step"].max()
             pooled = pd.DataFrame(pooled_rows(measured))
             found.append(pooled.assign(k=k, schedule=schedule, steps=steps))

@@ -31,10 +31,23 @@ def job(results, tmp_path, monkeypatch):
     return restor.Job(tier="bios", runs=tmp_path / "runs", seeds=1, restor=None)
 
 
+def save(job, part, made):
+    shards = sys.modules["shards"]
+    shards.write_shard(
+        job.tables / part.name,
+        shards.measured_tables(made),
+        made,
+        part.config,
+        seed=part.seed,
+        rotation=part.rotation,
+        seconds=60.0,
+    )
+
+
 def test_numbers_from_a_shard_are_those_of_the_run(results, job, small_config, finished):
     restor, _ = results
     (part,) = parts(small_config, seeds=1, rotations=1)
-    restor.save(job, part, finished, 1.0)
+    save(job, part, finished)
     restor.pool(job)
     found = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])["value"]
     frames = (finished.table(name) for name in ("facts", "answers", "choices", "margins"))
@@ -59,7 +72,7 @@ def test_a_run_that_has_a_shard_is_not_computed_again(
         computed.append(config)
         return finished
 
-    monkeypatch.setattr(restor, "run", counted)
+    monkeypatch.setattr(sys.modules["shards"], "run", counted)
     restor.design(job, small_config)
     restor.design(job, small_config)
     assert computed == [part.config]
@@ -71,7 +84,7 @@ def test_a_run_that_has_a_shard_is_not_computed_again(
 def test_the_page_is_written_from_the_tables(results, job, small_config, finished, tmp_path):
     restor, page = results
     (part,) = parts(small_config, seeds=1, rotations=1)
-    restor.save(job, part, finished, 60.0)
+    save(job, part, finished)
     restor.pool(job)
     (tmp_path / "restor.head.md").write_text("# Head\n")
     page.write_page(tmp_path)
