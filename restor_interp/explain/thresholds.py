@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from restor_interp.signatures import source_hash
 
-RULES = 2
+RULES = 3
 """Raised whenever the rules of `mechanism` themselves change, so that versions differ too."""
 
 _SHARES = (
