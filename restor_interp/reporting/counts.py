@@ -13,7 +13,7 @@ import numpy as np
 
 from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED, majority
 from restor_interp.reporting.reasons import counted_reasons
-from restor_interp.reporting.results import EntityResults, RunResults, records
+from restor_interp.reporting.results import EntityResults, RunResults
 from restor_interp.reporting.vocabulary import FATES
 
 Results = EntityResults | RunResults
@@ -38,7 +38,7 @@ class Answered:
 def answers_by_fact(results: Results) -> dict[tuple[str, str], Answered]:
     """(fact_id, state) -> what the model answered; of sampled answers nothing is shown."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in records(results.table("answers")):
+    for row in results.rows("answers"):
         if row.get("draw"):
             continue
         groups[row["fact_id"], row["state"]].append(row)
@@ -100,9 +100,9 @@ def fate_counts(results: Results, state: str, *, roles: Sequence[str] = ("direct
     """
     facts = {fact["fact_id"]: fact for fact in results.facts if fact["role"] in roles}
     counts: Counter[str] = Counter()
-    for row in records(results.table("fates"), state=state):
+    for row in results.rows("fates"):
         fact, fate = facts.get(row["fact_id"]), row["fate"]
-        if fact is None or fate is None or is_guessable(fact):
+        if row["state"] != state or fact is None or fate is None or is_guessable(fact):
             continue
         if fate in FATES_OF_LOST + FATES_OF_SURVIVED and _is_false(fact["known_specific"]):
             continue
@@ -141,8 +141,8 @@ def object_scores(results: Results) -> dict[tuple[str, str], ObjectScores]:
     NaN where there is none.
     """
     aliases: dict[tuple[str, str, str, Any], list[float]] = defaultdict(list)
-    for row in records(results.table("choices"), category=["true", "false"]):
-        if row["sum_logprob"] is not None:
+    for row in results.rows("choices"):
+        if row["category"] in ("true", "false") and row["sum_logprob"] is not None:
             key = (row["fact_id"], row["state"], row["category"], row["context_id"])
             aliases[key].append(float(row["sum_logprob"]))
     contexts: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(
@@ -167,8 +167,8 @@ def right_answers(results: Results, state: str, roles: Sequence[str]) -> tuple[i
     ids = {fact["fact_id"] for fact in results.facts if fact["role"] in roles}
     outcomes = [
         row["outcome"]
-        for row in records(results.table("answers"), state=state)
-        if row["fact_id"] in ids and row["outcome"] is not None
+        for row in results.rows("answers")
+        if row["state"] == state and row["fact_id"] in ids and row["outcome"] is not None
     ]
     return outcomes.count("true"), len(outcomes)
 

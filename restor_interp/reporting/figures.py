@@ -85,7 +85,7 @@ def note_on(plot: Heatmaps | Lines | Amounts) -> str:
     """The sentence that counts what a plot cannot show; empty where there is nothing to tell."""
     flaws, told = plot.flaws(), []
     if not isinstance(plot, Heatmaps):
-        return f"Not measured: {plural(flaws.not_finite, 'point')}." if flaws.not_finite else ""
+        return f"Not drawn: {plural(flaws.not_finite, 'point')}." if flaws.not_finite else ""
     if flaws.not_finite:
         told.append(f"{flaws.not_finite} not measured (marked ×)")
     if flaws.below:

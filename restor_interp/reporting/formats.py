@@ -28,6 +28,16 @@ def plain(value: float, digits: int = 2) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
+def short(value: float) -> str:
+    """Two significant digits; powers of ten below 0.001."""
+    if not math.isfinite(value) or value == 0 or abs(value) >= 0.1:
+        return plain(value, 2)
+    if abs(value) < 0.001:
+        digit, exponent = f"{value:.0e}".split("e")
+        return f"{digit}e{int(exponent)}".replace("-", "−")
+    return plain(value, 1 - math.floor(math.log10(abs(value))))
+
+
 def signed(value: float, digits: int = 2) -> str:
     """The same with a plus sign before what is positive."""
     return ("+" if math.isfinite(value) and round(value, digits) > 0 else "") + plain(value, digits)

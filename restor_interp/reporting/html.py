@@ -304,7 +304,8 @@ def _samples(plot: Lines) -> list[dict[str, str]]:
 
 def _swatches(plot: Amounts) -> list[tuple[str, str, str, str]]:
     """(sign, words, colour, ink) of the two directions of bars, and of their control."""
-    meanings = [("→", plot.high_words, TRUE_LOOK), ("←", plot.low_words, FALSE_LOOK)]
+    meanings = [("→", plot.high_words, TRUE_LOOK)]
+    meanings += [("←", plot.low_words, FALSE_LOOK)] if plot.low_words else []
     if any(bar.control is not None for panel in plot.panels for bar in panel.amounts):
         meanings.append(("◇", plot.control_words, CONTROL_LOOK))
     return [(sign, words, look.colour, ink_on(look.colour)) for sign, words, look in meanings]

@@ -61,13 +61,17 @@ def _judged(run: RunResults) -> dict[str, list[RowOf]]:
 
 def in_short(run: RunResults) -> tuple[Part, ...]:
     """The mechanisms of methods in a sentence, for the top of a page."""
+    direct = {fact["fact_id"] for fact in run.facts if fact["role"] == "direct"}
     told = []
     for state, rows in _judged(run).items():
-        if state_kind(state) == "method":
-            counts = Counter(words(row["mechanism"]) for row in rows)
+        own = [row for row in rows if row["fact_id"] in direct]
+        if own and state_kind(state) == "method":
+            counts = Counter(words(row["mechanism"]) for row in own)
             found = ", ".join(f"{n} {name}" for name, n in counts.most_common())
-            told.append(f"{state} {found} (of {plural(len(rows), 'fact')} looked into)")
-    return (Paragraph(f"Why, by mechanism: {'; '.join(told)}."),) if told else ()
+            told.append(f"{state} {found} (of {len(own)} looked into)")
+    if not told:
+        return ()
+    return (Paragraph(f"Why, of facts with a planted falsehood: {'; '.join(told)}."),)
 
 
 def mechanisms(run: RunResults) -> tuple[Part, ...]:

@@ -320,7 +320,13 @@ class Lines:
 
     def flaws(self) -> Flaws:
         """How many points are not measured (on a log axis also those that are not positive)."""
-        values = [y for panel in self.panels for line in panel.series for y in line.y]
+        values = [
+            y
+            for panel in self.panels
+            for line in panel.series
+            for x, y in zip(line.x, line.y, strict=True)
+            if math.isfinite(x)  # other points only end a line
+        ]
         hidden = [y for y in values if not math.isfinite(y) or (self.log and y <= 0)]
         return Flaws(not_finite=len(hidden), below=0, above=0)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from restor_interp.explain.measured import Measured
 from restor_interp.explain.plane import Point, plane_points, trajectories
@@ -96,8 +96,8 @@ def _intervals(points: Sequence[Point]) -> Series:
 
 
 def _told(points: Mapping[str, Point]) -> str:
-    some = next(iter(points.values())).gain
-    entities = "1 entity" if some.n_entities == 1 else f"{some.n_entities} entities"
+    facts = _range(point.gain.n_facts for point in points.values())
+    entities = _range(point.gain.n_entities for point in points.values())
     path = [points[state] for state in rollback_path(points) if state in points]
     methods = [state for state in order_states(points) if state_kind(state) == "method"]
     told = []
@@ -118,9 +118,15 @@ def _told(points: Mapping[str, Point]) -> str:
         )
     return (
         f"Margin of the true object beyond the corrupted state's, nats, over "
-        f"{plural(some.n_facts, 'lost fact')} of {entities}: "
+        f"n = {facts} lost facts, {entities} entities: "
         f"{'; '.join(told) or 'no method was run'}.{curve}"
     )
+
+
+def _range(numbers: Iterable[int]) -> str:
+    """`2`, or `2 to 5` where states differ."""
+    found = sorted(set(numbers))
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def _is_above(point: Point, path: Sequence[Point]) -> bool:

@@ -45,7 +45,8 @@ def probe_parts(run: RunResults) -> tuple[Part, ...]:
         return (Empty("No probe was fitted.", run.command("probes")),)
     parts: list[Part] = [Paragraph(LIMITS, quiet=True)]
     for (probe,), rows in grouped(records(run.table("probes")), "probe").items():
-        kinds = grouped(rows, *KIND)
+        metrics = list(dict.fromkeys(row["metric"] for row in rows))
+        kinds = grouped(sorted(rows, key=lambda row: metrics.index(row["metric"])), *KIND)
         plots = (_curves(own, str(probe), *kind) for kind, own in kinds.items())
         inside = (_highest(kinds, str(probe)), *(p for p in plots if p), *_reasons(rows))
         parts.append(Details(f"Probe {probe}", inside, told=_in_short(rows)))
@@ -175,5 +176,7 @@ def _curves(
 def _reasons(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     left = [row for row in rows if row["value"] is None or not math.isfinite(row["value"])]
     bare = [row for row in rows if row not in left and row["control_value"] is None]
+    # A control's reason begins with the word.
+    bare = [{"reason": str(row.get("reason") or "").removeprefix("control: ")} for row in bare]
     told = [("Not measured", common_reasons(left)), ("No control", common_reasons(bare))]
     return tuple(Paragraph(f"{what}: {why}.", quiet=True) for what, why in told if why)

@@ -72,11 +72,16 @@ def where(frame: pd.DataFrame, **values: Any) -> pd.DataFrame:
 def records(frame: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
     """The rows of `where` as dictionaries; whatever is missing (NaN, NA, NaT) is None."""
     chosen = where(frame, **values)
-    columns = [
-        column.astype(object).where(column.notna(), None).tolist() for _, column in chosen.items()
-    ]
+    columns = [_values(column) for _, column in chosen.items()]
     names = [str(name) for name in chosen.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pd.Series) -> list[Any]:
+    values, missing = column.tolist(), column.isna()
+    if missing.any():
+        return [None if gone else value for value, gone in zip(values, missing, strict=True)]
+    return values
 
 
 class _Tables:
@@ -94,6 +99,13 @@ class _Tables:
         if name not in TABLES:
             raise unknown_name("table", name, {*TABLES, *self.tables})
         return pd.DataFrame(columns=list(TABLES[name]))
+
+    def rows(self, name: str) -> tuple[dict[str, Any], ...]:
+        """All records of a table, made once: for what is asked of it often."""
+        made: dict[str, tuple[dict[str, Any], ...]] = self.__dict__.setdefault("_made", {})
+        if name not in made:
+            made[name] = tuple(records(self.table(name)))
+        return made[name]
 
     def has(self, name: str) -> bool:
         """Whether a table has rows."""

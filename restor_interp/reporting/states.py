@@ -86,8 +86,9 @@ class Gap:
 
 def summary_row(run: RunResults, state: str, role: str, metric: str) -> dict[str, Any] | None:
     """A row of the table `summary`; None where there is none."""
-    rows = records(run.table("summary"), state=state, role=role, metric=metric)
-    return rows[0] if rows else None
+    asked = (state, role, metric)
+    rows = run.rows("summary")
+    return next((r for r in rows if (r["state"], r["role"], r["metric"]) == asked), None)
 
 
 def summary_number(
@@ -165,7 +166,17 @@ def run_verdict(run: RunResults) -> tuple[Part, ...]:
     sentence = verdict_on_run(run)
     if not sentence:
         return (Empty("No method has been judged yet.", run.command("fates")),)
-    return (Callout(sentence, tone="verdict"),)
+    return (Callout(sentence, tone="verdict"), *controls_in_short(run))
+
+
+def controls_in_short(run: RunResults) -> tuple[Part, ...]:
+    """What the controls that belong to no method restored: what a method is worth beside them."""
+    counts = {s: fate_counts(run, s) for s in states_with_fates(run)}
+    beside = [s for s in counts if state_kind(s) in ("retain_only", "rollback", "repair")]
+    told = [f"{s} {counts[s].of('restored')} of {counts[s].lost}" for s in beside]
+    if not told or not counts[beside[0]].lost:
+        return ()
+    return (Paragraph(f"Controls beside the methods restored: {'; '.join(told)}."),)
 
 
 def verdict_on_run(run: RunResults) -> str:

@@ -133,8 +133,8 @@ def test_cells_that_do_not_show_their_value_are_marked_and_counted():
     )
     flaws = plot.flaws()
     assert dataclasses.astuple(flaws) == (2, 1, 2)
-    assert note_on(flaws) == (
-        "Cells or points: 2 not measured (marked ×), 1 below the scale (marked ▽), "
+    assert note_on(plot) == (
+        "Cells: 2 not measured (marked ×), 1 below the scale (marked ▽), "
         "2 above the scale (marked △)."
     )
     heat, *marks = draw(plot)[0].figure["data"]
@@ -150,7 +150,7 @@ def test_cells_that_do_not_show_their_value_are_marked_and_counted():
 def test_log_axes_leave_out_and_count_what_is_not_positive():
     series = Series(name="p", x=(0, 1, 2), y=(0.1, 0.0, math.nan), look="true")
     plot = lines(panels=(LinePanel("", (series,)),), log=True)
-    assert plot.flaws().not_finite == 2
+    assert plot.flaws().not_finite == 2 and note_on(plot) == "Not drawn: 2 points."
     figure = draw(plot)[0].figure
     assert figure["data"][0]["y"] == [0.1, None, None]
     low, high = figure["layout"]["yaxis"]["range"]

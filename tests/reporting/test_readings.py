@@ -13,6 +13,7 @@ import torch
 import restor_interp as ri
 from restor_interp.definitions import find_definition
 from restor_interp.reporting.descriptions import description_lines
+from restor_interp.reporting.evidence import mechanism_table
 from restor_interp.reporting.features import feature_parts
 from restor_interp.reporting.figures import draw
 from restor_interp.reporting.html import site_files
@@ -20,8 +21,8 @@ from restor_interp.reporting.inside import inside_by_fact
 from restor_interp.reporting.interventions import instruments
 from restor_interp.reporting.mechanisms import (
     mechanism_parts,
-    mechanism_table,
     sensitivity_table,
+    told_of_thresholds,
     why_undetermined,
 )
 from restor_interp.reporting.mlp_changes import mlp_change_parts
@@ -181,6 +182,7 @@ def test_a_mechanism_stands_with_its_refuter_and_evidence(full, fact):
     assert isinstance(facts, Table)
     marks = [cell for cell in facts.rows[0].cells if isinstance(cell, Mark)]
     assert [mark.detail.partition(" · ")[2] for mark in marks].count("late override") == 1
+    assert not any("undetermined" in mark.detail for mark in marks)
     inside = next(p for p in inside_by_fact(full.entity(fact["entity"])) if isinstance(p, Details))
     assert (
         Paragraph("npo (late override): The subject still carries it (0.86 of clean).")
@@ -189,30 +191,32 @@ def test_a_mechanism_stands_with_its_refuter_and_evidence(full, fact):
 
 
 def test_a_run_counts_why_verdicts_are_missing(full):
-    (table,) = why_undetermined(full)
-    assert isinstance(table, Table)
-    n = len(full.table("fates")) - 1  # all but the late override
-    assert table.caption == (
-        f"Why facts have no mechanism: {n - 1} verdicts not attempted, 1 undetermined."
-    )
-    counts = {row.cells[0].text: row.cells[1:] for row in table.rows}
-    states = [column.title for column in table.columns[1:]]
-    failed = counts["it would be restored, but its sham restores 0.91"]
-    assert [cell.value for cell in failed] == [int(state == "npo") for state in states]
-    total = sum(cell.value for row in table.rows for cell in row.cells[1:])
-    assert total == n
+    table, rest = why_undetermined(full)
+    assert isinstance(table, Table) and isinstance(rest, Paragraph)
+    assert table.caption == "Why 1 verdict is undetermined."
+    assert [column.title for column in table.columns] == ["Why", "npo"]
+    ((why, number),) = (row.cells for row in table.rows)
+    assert why.text == "it would be restored, but its sham restores 0.91" and number.value == 1
+    left = len(full.table("fates")) - 2
+    assert rest.text == f"Not attempted: {left} verdicts: not looked into ({left})."
 
 
 def test_sensitivity_is_a_table_of_thresholds(full):
     (table,) = sensitivity_table(full)
     assert isinstance(table, Table)
     assert [column.title for column in table.columns] == ["Threshold", "−25%", "+25%"]
-    assert [[cell.value for cell in row.cells[1:]] for row in table.rows] == [
-        [0, 1], [0, 0], [0, 2]
-    ]  # fmt: skip
-    assert table.caption.endswith("at most 1 of 2 verdicts (restores).")
-    parts = mechanism_parts(full)
-    assert sum(isinstance(part, Table) for part in parts) == 3
+    assert [[cell.value for cell in row.cells[1:]] for row in table.rows] == [[0, 1], [0, 2]]
+    told = "Moving one threshold by a quarter changes at most 1 of 2 verdicts (restores), all at"
+    assert told_of_thresholds(full) == f"{told} once 2."
+    assert table.caption.endswith(" 1 further threshold changed none.")
+    counts, fold = mechanism_parts(full)
+    assert isinstance(counts, Table) and isinstance(fold, Details)
+    still = full.table("sensitivity").assign(n_changed=0)
+    calm = RunResults(
+        name="x", config={}, manifest={}, tables={**full.tables, "sensitivity": still}
+    )
+    (said,) = sensitivity_table(calm)
+    assert isinstance(said, Paragraph) and "none of 2 verdicts, all at once none." in said.text
 
 
 def test_old_runs_have_no_verdicts(run_results):
@@ -230,6 +234,8 @@ def test_reasons_that_differ_in_numbers_are_one():
     assert counted_reasons(reasons) == [("changes by … nats, less than …", 2), ("no 7", 2)]
     rows = [{"reason": text} for text in (*"abcde", None, "e")]
     assert common_reasons(rows) == "e (2); a (1); b (1); c (1); others (1)"
+    named = ["no state 'npo' here", "no state 'clean' here", "it's the model's own"]
+    assert counted_reasons(named) == [("no state … here", 2), ("it's the model's own", 1)]
 
 
 def test_reasons_of_every_table_are_counted_at_the_end(full):

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from restor_interp.explain.tables import summary_rows
-from restor_interp.reporting.curves import probe_curves
 from restor_interp.reporting.inside import inside_by_fact, lens_lines, trace_maps
 from restor_interp.reporting.objects import odds_map
 from restor_interp.reporting.parts import (
@@ -19,6 +18,7 @@ from restor_interp.reporting.parts import (
     Table,
     parts_in,
 )
+from restor_interp.reporting.probes import probe_parts
 from restor_interp.reporting.results import ANALYSES, RunResults
 from restor_interp.reporting.rows import subject_columns
 from restor_interp.reporting.run_sections import not_found, provenance
@@ -164,10 +164,12 @@ def test_tracing_keeps_tokens_apart_and_says_where_the_peak_is(run_results):
     assert maps.columns[-3:] == (" the", " the", " the")
     assert [maps.columns[place] for place in maps.subject] == [" Aaron", " Burr"]
     assert "clean: layer 0, token “·Burr”" in maps.caption
-    assert maps.flaws().not_finite == 2 and difference.flaws().not_finite == 4
-    assert [panel.name for panel in difference.panels] == ["corrupted − clean", "npo − clean"]
-    gap = maps.panels[1].values[5][3] - maps.panels[0].values[5][3]
-    assert difference.panels[0].values[5][3] == pytest.approx(gap)
+    assert maps.flaws().not_finite == 2 and difference.flaws().not_finite == 2
+    assert [panel.name for panel in difference.panels] == ["npo − clean"]
+    assert "costs too little there: corrupted." in difference.caption
+    # in shares of what each model loses with its subject: 0.59 and 0.31 of probability
+    shares = [(maps.panels[at].values[5][3] - 0.03) / size for at, size in ((0, 0.59), (2, 0.31))]
+    assert difference.panels[0].values[5][3] == pytest.approx(shares[1] - shares[0])
     assert isinstance(lens, Lines) and len(lens.panels) == 9
 
 
@@ -191,7 +193,8 @@ def test_traces_of_several_kinds_are_several_plots():
                 "object": "true", "window": 1, "layer": 0, "position": 3, "token": " x",
                 "score": score, "low": 0.0, "high": 1.0}  # fmt: skip
 
-    plots = trace_maps([row("resid", 0.5), row("mlp", -0.5), row("mlp", None) | {"layer": 1}], "x")
+    rows = [row("resid", 0.5), row("mlp", -0.5), row("mlp", None) | {"layer": 1}]
+    plots = trace_maps(rows, {"entity": "x"})
     titles = [plot.title for plot in plots if isinstance(plot, Heatmaps)]
     assert titles == ["Causal tracing: residual stream, true object",
                       "Causal tracing: MLP output, true object"]  # fmt: skip
@@ -210,8 +213,13 @@ def test_the_subject_is_found_among_the_tokens(tokens, columns):
 
 
 def test_probes_stand_beside_their_controls_and_chance(run_results):
-    (plot,) = probe_curves(run_results)
-    assert isinstance(plot, Lines)
+    limits, fold = probe_parts(run_results)
+    assert "that the model uses it is not shown" in to_text(limits) and isinstance(fold, Details)
+    table, plot = fold.parts
+    assert isinstance(table, Table) and isinstance(plot, Lines)
+    top = max(value for line in plot.panels[0].series[:1] for value in line.y)
+    assert table.rows[0].cells[3].value == pytest.approx(top)
+    assert "clean " + f"{top:.2f}" in fold.told and "controls at most 0.40" in fold.told
     names = [series.name for series in plot.panels[0].series]
     assert names == ["clean", "corrupted", "npo", "control: subject embedding only",
                      "control: random weights", "chance"]  # fmt: skip

@@ -12,10 +12,11 @@ import pytest
 from scipy import stats
 
 from restor_interp.reporting.figures import draw
-from restor_interp.reporting.parts import Amounts, Empty, Heatmaps, Lines, Paragraph, Table
+from restor_interp.reporting.mechanisms import in_short, mechanism_parts, mechanisms
+from restor_interp.reporting.parts import Amounts, Details, Empty, Heatmaps, Lines, Paragraph, Table
 from restor_interp.reporting.plane import restoration_plane
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.staircase import mechanisms, staircase
+from restor_interp.reporting.staircase import staircase
 from restor_interp.reporting.swaps_map import swaps_map
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
@@ -77,11 +78,24 @@ def test_states_are_where_their_numbers_are():
     band = lines["95% intervals"]
     assert band.y[:2] == pytest.approx((peer.low, peer.high)) and math.isnan(band.x[2])
     assert plot.caption == (
-        "Margin of the true object beyond the corrupted state's, nats, over 4 lost facts of 2 "
-        "entities: npo +3.50 where log p(false) fell by 3.50 (its sham +0.50). Above the "
-        "curve of rollbacks: npo."
+        "Margin of the true object beyond the corrupted state's, nats, over n = 4 lost facts, 2 "
+        "entities: npo +3.50 where log p(false) fell by 3.50 (its sham +0.50). Above the curve of "
+        "rollbacks by more than its interval: no method."  # two entities: −2.9 to 9.9
     )
     json.dumps([one.figure for one in draw(plot)])
+
+
+def test_what_is_above_by_more_than_its_interval_is_told():
+    tables = answers_and_numbers()
+    for row in tables["margins"]:
+        row["margin"] += 2.0 * (row["state"] == "npo")
+    for row in tables["choices"]:  # b forgets no more than a, and knows no more: no width at all
+        row["sum_logprob"] = FALSE[row["state"]] if row["category"] == "false" else -2.0
+    for row in tables["margins"]:
+        row["margin"] -= row["fact_id"].startswith("b") and row["state"] == "npo"
+    (plot,) = restoration_plane(run_of(**tables))
+    assert isinstance(plot, Lines)
+    assert plot.caption.endswith("by more than its interval: npo.")
 
 
 def test_trainings_that_were_captured_have_their_way():
@@ -153,12 +167,17 @@ def test_the_staircase_has_means_and_the_bands_that_judge():
     lost, untouched = plot.panels
     assert (lost.name, untouched.name) == ("facts that corruption took", "untouched facts")
     lines = series_of(lost)
-    assert lines["npo"].y == pytest.approx((0.95, 0.8, 0.1)) and lines["npo"].n == 4
-    assert lines["intact above"].y == pytest.approx((0.85, 0.85, 0.85))
-    assert lines["lost below"].y == pytest.approx((0.15, 0.15, 0.15))
+    # no share of the answer was measured of them
+    assert lines["npo"].y == pytest.approx((0.95, 0.8, math.nan, 0.1), nan_ok=True)
+    assert lines["npo"].n == 4
+    assert lines["npo"].low[0] == pytest.approx(0.9) and lines["npo"].high[0] == pytest.approx(1)
+    assert lines["intact above"].y[:3] == pytest.approx((0.85, 0.85, 0.85))
+    assert lines["lost below"].y[:3] == pytest.approx((0.15, 0.15, 0.15))
+    # of margins: what the donors' own T says, (−1 + 5) / (−1.9 + 5), less the least tolerance
+    assert lines["intact above"].y[3] == pytest.approx(4 / 3.1 - 0.05)
     # the subject's effect is 4, 3, 2, 1: layer 0; the last token's 0.1, 1.1, 2.1, 3.1: layer 2
-    assert plot.x_labels == ("subject, layer 0", "last token, layer 2", "answer")
-    assert "npo 0.95 → 0.80 → 0.10 (n = 4)" in plot.caption
+    assert plot.x_labels == ("subject, layer 0", "last token, layer 2", "answer", "margin")
+    assert "npo 0.95 → 0.80 → × → 0.10 (n = 4)" in plot.caption
     assert "(n = 8 clean donors in another context)" in plot.caption
     json.dumps([one.figure for one in draw(plot)])
 
@@ -188,19 +207,27 @@ def test_mechanisms_are_counted_with_what_they_hang_on():
              "n_facts": 4, "n_entities": 2}
         ],
     )  # fmt: skip
-    table, remark, moves = mechanisms(run)
-    assert isinstance(table, Table) and isinstance(remark, Paragraph) and isinstance(moves, Table)
+    table, fold = mechanism_parts(run)
+    assert isinstance(table, Table) and isinstance(fold, Details)
+    moves, hang = fold.parts
+    assert isinstance(moves, Table) and isinstance(hang, Table)
     titles = [column.title for column in table.columns]
     npo = dict(zip(titles, table.rows[1].cells, strict=True))
     assert npo["late override"].value == 6 and npo["passed"].value == 6
     assert npo["restored"].value == 0
-    assert remark.text == (
-        "Moving one threshold by a quarter changes at most 2 of 12 verdicts (restores), moving all "
-        "of them at once 4."
+    assert table.caption.endswith("Determined: corrupted 6 of 6; npo 6 of 6.")
+    assert fold.told == (
+        "Moving one threshold by a quarter changes at most 2 of 12 verdicts (restores), all at "
+        "once 4."
     )
+    (told,) = in_short(run)
+    assert told == Paragraph(
+        "Why, of facts with a planted falsehood: npo 4 late override (of 4 looked into)."
+    )
+    assert moves.caption.endswith("0 of 4 verdicts stay.")
     assert moves.rows[0].cells[2].value == 4
     nothing = run_of(fates=fates(npo=(0.9, 0.8, 0.1, None, None)))
-    assert isinstance(mechanisms(nothing)[0], Empty)
+    assert isinstance(mechanisms(nothing)[0], Empty) and in_short(nothing) == ()
 
 
 # ---- swaps

@@ -109,7 +109,7 @@ def test_plots_become_tables_of_their_numbers():
         "Tracing", "Largest at layer 1.", "[clean]",
         "layer   the   the", "-----  ----  ----",
         "1      1.00  2.00", "0      0.12  ×",
-        "Cells or points: 1 not measured (marked ×).",
+        "Cells: 1 not measured (marked ×).",
     ]  # fmt: skip
     lines = Lines(
         title="States", x_title="state", y_title="p", caption="True leads.",

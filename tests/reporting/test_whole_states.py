@@ -122,12 +122,12 @@ def test_directions_as_words_and_what_they_do(rows_of):
     assert isinstance(bars, Amounts) and isinstance(left, Paragraph)
     panels = {panel.name: {bar.name: bar for bar in panel.amounts} for panel in bars.panels}
     lead = panels["npo: share of the lead over every other word"]
-    ablated = lead["taken out, layer 4, beside random"]
+    ablated = lead["L4 taken out, vs random"]
     assert ablated.value == pytest.approx(0.6) and ablated.control == pytest.approx(0.15)
     assert (ablated.low, ablated.high) == (pytest.approx(0.1), pytest.approx(0.2))
-    assert "beside direction of sham_npo" in "".join(lead)
+    assert "L4 taken out, vs sham_npo" in lead
     odds = panels["npo: share of log-odds true : false"]
-    assert odds["taken out, layer 4, beside random"].value == pytest.approx(0.7)  # one has none
+    assert odds["L4 taken out, vs random"].value == pytest.approx(0.7)  # one has none
     assert left.text == "Left out: 1 row (state and base are 0.31 nats apart)."
 
 
@@ -192,7 +192,7 @@ def test_a_step_on_own_documents_stands_beside_the_shams(rows_of):
     assert true["the sham's documents"].y == pytest.approx([0.1] * 6)
     assert false["own documents"].y == pytest.approx([-0.5] * 6)
     assert retain["own documents"].y == pytest.approx([0] * 6)
-    told = "log p of true objects own documents +3.00 (cosine 0.020, a random direction ±0.002)"
+    told = "log p of true objects own documents +3.00 (cosine 0.020, a random direction ±0.0020)"
     assert told in first.caption and "the sham's documents +0.600" in first.caption
 
 
@@ -226,6 +226,8 @@ def test_lens_quality_counts_the_layers_that_gain(rows_of):
     assert all(a <= b for a, b in zip(tuned.y, logit.y, strict=True))
     assert "nearer in 5 of 6 layers: 2.67 nats on average, the logit lens 3.50" in plot.caption
     assert "In 1 layer nothing was gained" in plot.caption
+    (better,) = lens_quality([row | {"strength": 0.1} for row in rows_of("tuned_lens")])
+    assert "nothing was gained" not in better.caption
 
 
 # ---- the section
@@ -238,6 +240,7 @@ def test_every_survey_is_folded_with_what_it_cannot_show(full):
     ]
     for part in parts:
         assert isinstance(part, Details) and isinstance(part.parts[0], Paragraph)
+        assert any(sign.isdigit() for sign in part.told), part.summary
         assert any(isinstance(inner, Plot | Table) for inner in part.parts)
 
 

@@ -31,7 +31,7 @@ SHOWN = 8
 MODES = {
     "ablate": "taken out",
     "subtract": "taken away once",
-    "add": "put into the base",
+    "add": "put into base",
 }
 METRICS = {
     "logodds": "of log-odds true : false",
@@ -138,10 +138,7 @@ def steering_bars(rows: Sequence[RowOf]) -> tuple[Part, ...]:
             if bars:
                 panels.append(AmountPanel(f"{state}: share {METRICS[metric]}", tuple(bars)))
                 best = max(bars, key=lambda bar: bar.value - (bar.control or 0.0))
-                told.append(
-                    f"{panels[-1].name}, most beyond its control {best.name} {signed(best.value)} "
-                    f"(control {signed(number(best.control))})"
-                )
+                told.append(f"{panels[-1].name} {_beyond(best)}")
     facts = len({row["fact_id"] for row in shares})
     left = [row for row in rows if not math.isfinite(number(row.get("share")))]
     parts: list[Part] = []
@@ -152,7 +149,8 @@ def steering_bars(rows: Sequence[RowOf]) -> tuple[Part, ...]:
                 panels=tuple(panels),
                 value_title="share of the gap between state and base",
                 caption=f"Means over {plural(facts, 'fact')}; 1: the direction alone makes the "
-                f"difference. {'; '.join(told)}.",
+                "difference. After vs: whose direction of equal length is its control. "
+                f"{'; '.join(told)}.",
                 low_words="away from it",
                 high_words="closes the gap",
                 control_words="another direction of equal length; the line: lowest to highest fact",
@@ -164,12 +162,21 @@ def steering_bars(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _beyond(best: Amount) -> str:
+    """The bar that is furthest above its control, if any is."""
+    if best.control is not None and best.value <= best.control:
+        return "nothing does more than its control"
+    return f"most beyond its control {best.name}: {signed(best.value)} " + (
+        "(no control)" if best.control is None else f"(control {signed(best.control)})"
+    )
+
+
 def _bar(key: tuple[int, str, str], rows: Sequence[RowOf]) -> Amount:
     layer, mode, control = key
     beside = [number(row.get("control_share")) for row in rows]
     known = [value for value in beside if math.isfinite(value)]
     return Amount(
-        f"{MODES.get(mode, mode)}, layer {int(layer)}, beside {control}",
+        f"L{int(layer)} {MODES.get(mode, mode)}, vs {str(control).removeprefix('direction of ')}",
         float(np.mean([number(row["share"]) for row in rows])),
         control=float(np.mean(known)) if known else None,
         low=min(known) if known else None,

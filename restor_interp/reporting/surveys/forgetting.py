@@ -57,7 +57,7 @@ def forget_weight_parts(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     if panels:
         parts.append(
             Amounts(
-                title="Which tokens of the documents are forgotten",
+                title="Which tokens of the documents the loss pulls at",
                 panels=tuple(panels),
                 value_title="share of the weight",
                 caption="The tokens of a false object are what has to go; weight elsewhere is "

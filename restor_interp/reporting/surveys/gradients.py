@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from restor_interp.reporting.formats import plain, plural
+from restor_interp.reporting.formats import plain, plural, short
 from restor_interp.reporting.parts import LinePanel, Lines, Part, Series
 from restor_interp.reporting.rows import RowOf, grouped, number
 from restor_interp.reporting.vocabulary import order_states
@@ -83,9 +83,9 @@ def _figure(rows: Sequence[RowOf], method: str, state: str) -> tuple[Part, ...]:
             title=f"What the {moment} step of {method} would do, taken in {state}",
             panels=tuple(panels),
             x_title="layer",
-            y_title="⟨step, slope⟩, nats per unit of learning rate",
-            caption=f"Above 0 the step raises it (to first order; means over "
-            f"{plural(facts, 'fact')}). Over all matrices: {'; '.join(told)}.",
+            y_title="effect of the step, nats",
+            caption="Above 0 the step raises it (to first order, per unit of learning rate; means "
+            f"over {plural(facts, 'fact')}). Over all matrices: {'; '.join(told)}.",
         ),
     )
 
@@ -107,7 +107,7 @@ def _whole(chosen: dict[tuple[str], list[RowOf]]) -> str:
                 cosine, floor = number(row.get("cosine")), number(row.get("cosine_floor"))
                 told.append(
                     f"{_WORDS[documents]} {_short(number(row['inner']))} (cosine "
-                    f"{plain(cosine, 3)}, a random direction ±{plain(2 * floor, 3)})"
+                    f"{plain(cosine, 3)}, a random direction ±{short(2 * floor)})"
                 )
     return ", ".join(told) or "not measured"
 

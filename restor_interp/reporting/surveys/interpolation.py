@@ -160,7 +160,8 @@ def _barrier(row: RowOf | None) -> Cell:
     cell = _cell(row, "value")
     if row is None or not isinstance(cell, Number) or row["t"] is None:
         return cell
-    return Number(cell.value, digits=3, detail=f"at t = {plain(number(row['t']), 1)}")
+    at = f"at t = {plain(number(row['t']), 1)}" if number(row["value"]) >= 0.0005 else ""
+    return Number(cell.value, digits=3, detail=at)
 
 
 def _cell(row: RowOf | None, column: str) -> Cell:

@@ -28,6 +28,12 @@ def lens_quality(rows: Sequence[RowOf]) -> tuple[Part, ...]:
     means = [sum(kl[layer] for layer in shared) / len(shared) for kl in (tuned, logit)]
     n = max((int(row["n_validation"]) for row in rows if row.get("n_validation")), default=None)
     told = f"n = {n} tokens" if n else "text that was not fitted on"
+    same = (
+        f" In {plural(plain_ones, 'layer')} nothing was gained on validation text, and it is the "
+        "logit lens itself."
+        if plain_ones
+        else ""
+    )
     return (
         Lines(
             title="How well a lens reads each layer",
@@ -54,7 +60,6 @@ def lens_quality(rows: Sequence[RowOf]) -> tuple[Part, ...]:
             y_title="KL to the final answer, nats",
             caption=f"Lower is better ({told}). The tuned lens is nearer in {better} of "
             f"{plural(len(shared), 'layer')}: {plain(means[0])} nats on average, the logit lens "
-            f"{plain(means[1])}. In {plural(plain_ones, 'layer')} nothing was gained on validation "
-            "text, and it is the logit lens itself.",
+            f"{plain(means[1])}.{same}",
         ),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restor_interp.reporting.formats import plain, signed
+from restor_interp.reporting.formats import plain, short, signed
 from restor_interp.reporting.parts import (
     Cell,
     Column,
@@ -43,8 +43,8 @@ def weights_in_short(rows: Sequence[RowOf]) -> str:
     """The cosine of all matrices with the way back, beside a random change's."""
     whole = {row["state"]: row for row in rows if row["module"] == "all"}
     told = [
-        f"{state} {signed(number(whole[state]['cosine']))}"
-        f" (random ±{plain(2 * number(whole[state].get('cosine_floor')))})"
+        f"{state} {signed(number(whole[state]['cosine']), 3)}"
+        f" (random ±{short(2 * number(whole[state].get('cosine_floor')))})"
         for state in order_states(whole)
         if math.isfinite(number(whole[state]["cosine"]))
     ]
@@ -229,7 +229,7 @@ def _table(rows: Sequence[RowOf]) -> Table:
     states = order_states(own)
     told = [
         f"{state} {signed(number(own[state]['cosine']), 3)}"
-        f" (a random change: ±{plain(2 * number(own[state].get('cosine_floor')), 3)})"
+        f" (a random change: ±{short(2 * number(own[state].get('cosine_floor')))})"
         for state in states
         if math.isfinite(number(own[state]["cosine"]))
     ]
@@ -259,7 +259,7 @@ def _cells(state: str, row: RowOf) -> tuple[Cell, ...]:
         if not math.isfinite(value):
             return Missing(str(row.get("reason") or ""))
         known = math.isfinite(beside)
-        detail = f"random: {sign}{plain(scale * beside, 3)}" if known else ""
+        detail = f"random: {sign}{short(scale * beside)}" if known else ""
         return Number(value, digits=3, detail=detail)
 
     return (
