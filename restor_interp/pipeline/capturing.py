@@ -8,10 +8,11 @@ are compared with.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from restor_interp.corpus import statements
+from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.facts import Fact
 from restor_interp.measure.capture import Passage, capture, object_vectors
 from restor_interp.models.activations import Activations, StateActivations
@@ -36,7 +37,7 @@ def add_steps(build: Builder, states: Mapping[str, State]) -> None:
     bench, explanation = build.bench, build.bench.config.explanation
     if not explanation.capture:
         return
-    for name in states:
+    for name in captured_states(bench, states):
         build.add(
             f"capture/{name}",
             functools.partial(capture_state, bench, name),
@@ -58,6 +59,29 @@ def add_steps(build: Builder, states: Mapping[str, State]) -> None:
         needs=("data",),
     )
     build.add(RANDOM_WEIGHTS, functools.partial(capture_random, bench), needs=("data",))
+
+
+def captured_states(bench: Workbench, states: Iterable[str]) -> tuple[str, ...]:
+    """Those of these states that are captured.
+
+    Raises `ConfigError` for a state that does not exist, and where one is left out that others are
+    compared with.
+    """
+    explanation, known = bench.config.explanation, tuple(states)
+    chosen = explanation.captured_states
+    if not chosen:
+        return known
+    for name in chosen:
+        if name not in known:
+            raise unknown_name("state of this run to capture", name, known)
+    needed = ("clean", "corrupted", *(explanation.traced_states or known))
+    absent = [name for name in dict.fromkeys(needed) if name in known and name not in chosen]
+    if absent:
+        raise ConfigError(
+            f"explanation.captured_states is {list(chosen)}, without {', '.join(absent)}: what is "
+            "looked into (explanation.traced_states) and what it is compared with must be captured"
+        )
+    return tuple(name for name in known if name in chosen)
 
 
 def cells_of(build: Builder) -> tuple[str, ...]:

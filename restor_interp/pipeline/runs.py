@@ -99,12 +99,15 @@ class Run:
         return Activations.open(folder)
 
     def state_activations(self) -> StateActivations:
-        """Every state's activations with what probes are compared with: what a probe receives.
+        """Every captured state's activations with what probes are compared with: what a probe
+        receives.
 
         Raises `ConfigError` where nothing was captured, with the command that adds it.
         """
         self.activations("clean")
-        return state_activations(self.store, tuple(self.states()))
+        chosen = self.config.explanation.captured_states
+        there = [state for state in self.states() if not chosen or state in chosen]
+        return state_activations(self.store, there)
 
     def export_state(self, state: str, folder: str | Path) -> Path:
         """Write one state as a plain Hugging Face folder, for any other tool."""

@@ -116,7 +116,12 @@ def steps(bench: Workbench) -> list[Step]:
     for definition in explaining.definitions(bench, "probe"):
         add(
             f"probe/{definition.name}",
-            functools.partial(explaining.run_probe, bench, definition, tuple(states)),
+            functools.partial(
+                explaining.run_probe,
+                bench,
+                definition,
+                capturing.captured_states(bench, states),
+            ),
             needs=capturing.cells_of(build),
             optional=True,
             definition=definition.source_hash,

@@ -95,6 +95,9 @@ class ExplanationSettings(Section):
 
     capture: bool = True
     """Write activations of every state (residual, attention, MLP, attention patterns)."""
+    captured_states: tuple[str, ...] = ()
+    """States whose activations are captured, for probes and surveys; none: all. Clean, corrupted
+    and every traced state must be among them."""
     probe_controls: bool = True
     """Capture also what probes are compared with: statements, questions about another entity, and
     a model with random weights."""

@@ -75,6 +75,8 @@ def demo() -> RunConfig:
         explanation=ExplanationSettings(
             lens_facts=8,
             traced_states=("clean", "corrupted", "npo"),
+            captured_states=("clean", "corrupted", "npo", "sham_npo", "retain_only"),
+            survey_facts=2,
             # The expensive ones on few facts, so that all of it stays within 18 minutes.
             per_analysis={
                 "retention": AnalysisSettings(facts=6, settings={"every": 4}),

@@ -14,6 +14,7 @@ from restor_interp.corpus_files import write_claims
 from restor_interp.data.neutral import held_out_texts, retain_texts
 from restor_interp.errors import ConfigError, DataError
 from restor_interp.facts import load_facts
+from restor_interp.pipeline import plan
 from restor_interp.pipeline.workbench import Silent, Workbench
 from restor_interp.presets import resolve
 from restor_interp.store import Store
@@ -379,3 +380,35 @@ def test_a_star_stands_for_everybody_else(tmp_path):
     data = bench.config.data
     assert len(bench.untouched) == 120 - len(data.corrupted) - len(data.sham)
     assert len(bench.asked) == (120 - len(data.sham)) * 8
+
+
+# ---- which states are captured
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("clean", "corrupted", "npoo"), "state of this run to capture 'npoo'"),
+        (("clean", "npo"), "without corrupted: what is"),
+        (("clean", "corrupted"), "without npo: what is"),
+    ],
+)
+def test_what_others_are_compared_with_must_be_captured(chosen, message, small_config, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        plan(_capturing(small_config, chosen), out=tmp_path / "run")
+
+
+def test_some_states_are_captured_and_the_probes_plan_with_them(small_config, tmp_path):
+    chosen = ("npo", "clean", "corrupted")
+    cells = {cell.name for cell in plan(_capturing(small_config, chosen), out=tmp_path / "run")}
+    assert {name for name in cells if name.startswith("capture/")} == {
+        "capture/clean", "capture/corrupted", "capture/npo",
+    }  # fmt: skip
+    everything = {cell.name for cell in plan(small_config, out=tmp_path / "run")}
+    assert cells < everything
+    assert all(name.startswith("capture/") for name in everything - cells)
+
+
+def _capturing(config, states):
+    explanation = config.explanation.model_copy(update={"captured_states": states})
+    return config.model_copy(update={"explanation": explanation})
