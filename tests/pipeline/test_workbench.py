@@ -400,11 +400,11 @@ def test_what_others_are_compared_with_must_be_captured(chosen, message, small_c
 
 def test_some_states_are_captured_and_the_probes_plan_with_them(small_config, tmp_path):
     chosen = ("npo", "clean", "corrupted")
-    cells = {cell.name for cell in plan(_capturing(small_config, chosen), out=tmp_path / "run")}
+    cells = {one.cell for one in plan(_capturing(small_config, chosen), out=tmp_path / "run")}
     assert {name for name in cells if name.startswith("capture/")} == {
         "capture/clean", "capture/corrupted", "capture/npo",
     }  # fmt: skip
-    everything = {cell.name for cell in plan(small_config, out=tmp_path / "run")}
+    everything = {one.cell for one in plan(small_config, out=tmp_path / "run")}
     assert cells < everything
     assert all(name.startswith("capture/") for name in everything - cells)
 
