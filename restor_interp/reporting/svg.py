@@ -3,6 +3,7 @@
 import re
 import shutil
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +26,30 @@ def write_svg(figure: Any, path: Path) -> None:
             f"{path} is drawn by a browser, through the package playwright, which is not installed:"
             ' pip install "restor-interp[dev]"'
         ) from None
-    # Its own, where the system has none.
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=found)
-        except Error as error:
-            raise ConfigError(
-                f"{path} is drawn by a Chromium, and none starts; looked for {', '.join(BROWSERS)}."
-                f" Get one with: playwright install chromium ({error.message.splitlines()[0]})"
-            ) from None
-        page = browser.new_page()
-        page.set_content(figure.to_html(include_plotlyjs=True, div_id="plot"))
-        page.wait_for_function("document.querySelector('#plot .main-svg') !== null")
-        address = page.evaluate("Plotly.toImage(document.getElementById('plot'), {format: 'svg'})")
-        browser.close()
+
+    def draw() -> str:
+        # Its own, where the system has none.
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        with sync_playwright() as playwright:
+            try:
+                browser = playwright.chromium.launch(executable_path=found)
+            except Error as error:
+                raise ConfigError(
+                    f"{path} is drawn by a Chromium, and none starts; looked for "
+                    f"{', '.join(BROWSERS)}. Get one with: playwright install chromium "
+                    f"({error.message.splitlines()[0]})"
+                ) from None
+            page = browser.new_page()
+            page.set_content(figure.to_html(include_plotlyjs=True, div_id="plot"))
+            page.wait_for_function("document.querySelector('#plot .main-svg') !== null")
+            script = "Plotly.toImage(document.getElementById('plot'), {format: 'svg'})"
+            address = page.evaluate(script)
+            browser.close()
+        return address
+
+    # In a thread of its own: a notebook's, and that of another playwright, have a loop already.
+    with ThreadPoolExecutor(1) as thread:
+        address = thread.submit(draw).result()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn = urllib.parse.unquote(address.partition(",")[2])
     path.write_text(same_names(drawn), encoding="utf-8")

@@ -3,6 +3,7 @@
 Run: python -m pytest tests/reporting/test_svg.py
 """
 
+import asyncio
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -17,6 +18,15 @@ def test_names_that_plotly_draws_by_chance_are_replaced_everywhere():
     assert same_names(drawn) == same_names(other)
     assert "86a4bc" not in same_names(drawn)
     assert same_names("<svg/>") == "<svg/>"
+
+
+@pytest.mark.browser
+def test_a_figure_is_drawn_where_a_loop_runs_already(tmp_path):
+    async def notebook():
+        write_svg(Figure(Bar(x=["kept"], y=[3])), tmp_path / "bar.svg")
+
+    asyncio.run(notebook())
+    assert "kept" in (tmp_path / "bar.svg").read_text()
 
 
 @pytest.mark.browser
