@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from restor_interp.reporting.formats import plain
+from restor_interp.reporting.formats import plain, plural
 from restor_interp.reporting.parts import (
     Amount,
     AmountPanel,
@@ -93,7 +93,7 @@ def _judged(rows: Iterable[RowOf]) -> dict[str, list[RowOf]]:
 def _draws(rows: Iterable[RowOf]) -> str:
     """`n = 20 draws of random modules`, or that there were none."""
     drawn = {int(row["n_controls"]) for row in rows if row.get("n_controls")}
-    return f"n = {max(drawn)} draws of {RANDOM}" if drawn else "no control was drawn"
+    return f"n = {plural(max(drawn), 'draw')} of {RANDOM}" if drawn else "no control was drawn"
 
 
 def _control(row: RowOf) -> str:

@@ -43,7 +43,8 @@ TUNED = (
 )
 SWAPS = (
     "The best of the patches and grafts below, each against its own control: what another "
-    "entity's values or random weights of equal length move as well is not this fact."
+    "entity's values or random weights of equal length move as well is not this fact. That a swap "
+    "suffices does not say that it alone does."
 )
 
 

@@ -66,12 +66,18 @@ def in_short(run: RunResults) -> tuple[Part, ...]:
     for state, rows in _judged(run).items():
         own = [row for row in rows if row["fact_id"] in direct]
         if own and state_kind(state) == "method":
-            counts = Counter(words(row["mechanism"]) for row in own)
+            counts = Counter(map(_claimed, own))
             found = ", ".join(f"{n} {name}" for name, n in counts.most_common())
             told.append(f"{state} {found} (of {len(own)} looked into)")
     if not told:
         return ()
     return (Paragraph(f"Why, of facts with a planted falsehood: {'; '.join(told)}."),)
+
+
+def _claimed(row: RowOf) -> str:
+    """A mechanism, and that nobody asked what would speak against it."""
+    untested = " whose refuter was not measured" if row.get("refuter") == "not measured" else ""
+    return f"{words(row['mechanism'])}{untested}"
 
 
 def mechanisms(run: RunResults) -> tuple[Part, ...]:

@@ -53,7 +53,8 @@ def retention_lines(
             if bands.get((kind, site))
         ]
         panels.append(LinePanel(SITES.get(site, str(site)), (*lines, *around)))
-        told.append(f"{panels[-1].name.capitalize()}: {_course(lines)}")
+        name = panels[-1].name
+        told.append(f"{name[:1].upper()}{name[1:]}: {_course(lines)}")
         told[-1] += _reading(fact, lines, read, site)
     plots: list[Part] = []
     if panels:

@@ -150,7 +150,7 @@ def test_repeated_tokens_keep_their_columns_and_cells_stay_sharp(entity):
 def test_hover_names_the_cell(entity):
     text = hover_text(entity.page.locator("#s3 .canvas").first, 6.5 / 12, 0.99)
     assert "layer 0" in text and "token ·Burr" in text
-    assert "prob with this state restored" in text
+    assert "probability with this state restored" in text
 
 
 def test_tables_sort_by_value_and_filter(visit, site):
@@ -167,16 +167,16 @@ def test_tables_sort_by_value_and_filter(visit, site):
 
     page.keyboard.press("/")
     page.keyboard.type("kak")
-    assert cells(page, "#s2 table", 1) == ["Kaká"]
-    assert page.locator("#s2 output").inner_text() == "1 of 16 rows"
-    page.locator("#s2 input").fill("")
-    assert len(cells(page, "#s2 table", 1)) == 16
+    assert cells(page, "#s3 table", 1) == ["Kaká"]
+    assert page.locator("#s3 output").inner_text() == "1 of 16 rows"
+    page.locator("#s3 input").fill("")
+    assert len(cells(page, "#s3 table", 1)) == 16
 
 
 def test_entities_link_to_their_pages_and_pages_to_each_other(visit, site):
     page = visit(site).page
     heading = page.locator("h1")
-    page.locator("#s2 a", has_text="Kaká").click()
+    page.locator("#s3 a", has_text="Kaká").click()
     assert heading.inner_text() == "Kaká"
     with page.expect_navigation():
         page.keyboard.press("]")
@@ -215,7 +215,13 @@ def test_numbers_of_a_plot_are_its_data(entity, entity_page, plots_of, place):
 
 
 INSTRUMENTS = (
-    *("Patching between states", "Retention", "Grafting weights", "Attention knockout"),
+    *(
+        "Best swaps",
+        "Patching between states",
+        "Retention",
+        "Grafting weights",
+        "Attention knockout",
+    ),
     *("Attribution patching", "Direct logit attribution"),
 )
 
@@ -230,16 +236,17 @@ def test_every_instrument_unfolds_its_figures(visit, entity_page):
         fold.locator("> summary").click()
         assert fold.locator("> p.quiet").first.inner_text().count(".") >= 2  # what it cannot show
     canvases = seen.draw(f"{fact} > details.fold .canvas")
-    # 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of grafts, 3 states cut, 2 × 2, 3 states
-    assert canvases.count() == 24 + 2 + 12 + 3 + 4 + 3
+    # 4 maps and 2 bars of the best swaps, 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of grafts, 3 states cut, 2 × 2, 3 states
+    assert canvases.count() == 6 + 24 + 2 + 12 + 3 + 4 + 3
     # a plot is there, not only its frame: cells, lines, points or bars
     kinds = ".heatmaplayer image, .scatterlayer .trace, .barlayer .point"
     assert all(canvas.locator(kinds).count() > 0 for canvas in canvases.all())
 
-    first = folds.first.locator(".canvas").first
+    patches = folds.nth(1)
+    first = patches.locator(".canvas").first
     assert first.locator(".xtick text").all_text_contents()[-4:] == ["↵", "·the", "·the", "·the"]
     assert "head 4" in hover_text(
-        folds.first.locator("figure", has_text="at the subject").locator(".canvas").first,
+        patches.locator("figure", has_text="at the subject").locator(".canvas").first,
         4.5 / 9,
         1 - 12.5 / 30,
     )
@@ -249,7 +256,7 @@ def test_every_instrument_unfolds_its_figures(visit, entity_page):
 
 
 def test_points_are_listed_one_by_one(entity, plots_of, entity_page):
-    fold = entity.page.locator("#s3 > details:first-of-type > details.fold").nth(4)
+    fold = entity.page.locator("#s3 > details:first-of-type > details.fold").nth(5)
     fold.evaluate("(fold) => { fold.open = true; }")
     figure = fold.locator("figure", has_text="Exact against approximate")
     figure.locator(".numbers > summary").click()
@@ -313,9 +320,11 @@ def test_a_phone_needs_no_sideways_scrolling(visit, site, entity_page, scheme):
     assert seen.page.locator(".modebar:visible").count() == 0
 
 
-def test_hostile_texts_run_nothing_in_any_place(visit, make_run, make_documents, tmp_path):
+def test_hostile_texts_run_nothing_in_any_place(
+    visit, make_run, surveyed, make_documents, tmp_path
+):
     hostile = " ".join(PAYLOADS) + "x" * 500
-    run = make_run(hostile=hostile)
+    run = surveyed(make_run(hostile=hostile), hostile=hostile)
     index = write_site(*make_documents(run, run.entities[:2]), tmp_path / "report")
     paths = [index, *sorted((tmp_path / "report/e").iterdir())]
     assert len(paths) == 3
@@ -328,6 +337,8 @@ def test_hostile_texts_run_nothing_in_any_place(visit, make_run, make_documents,
         seen.page.evaluate(
             "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
         )
+        if path == index:
+            seen.draw("#s4 .canvas")  # whole states
         for canvas in seen.page.locator(".canvas[data-drawn]").all()[:4]:
             canvas.hover(force=True)
         seen.assert_quiet(tmp_path / "report")

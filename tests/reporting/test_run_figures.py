@@ -224,6 +224,12 @@ def test_mechanisms_are_counted_with_what_they_hang_on():
     assert told == Paragraph(
         "Why, of facts with a planted falsehood: npo 4 late override (of 4 looked into)."
     )
+    for row in (rows := fates(npo=(0.9, 0.8, 0.9, "restored", "not measured"))):
+        row["refuter"] = "passed" if row["fact_id"] == "a/0" else "not measured"
+    (told,) = in_short(run_of(fates=rows))
+    assert told.text.endswith(
+        "npo 3 restored whose refuter was not measured, 1 restored (of 4 looked into)."
+    )
     assert moves.caption.endswith("0 of 4 verdicts stay.")
     assert moves.rows[0].cells[2].value == 4
     nothing = run_of(fates=fates(npo=(0.9, 0.8, 0.1, None, None)))
