@@ -67,7 +67,8 @@ def object_words(name: Any, fact: RowOf) -> str:
 
 def placed(rows: Iterable[RowOf], *columns: str) -> list[RowOf]:
     """Those rows that say where they are: whose layer, and these columns, are given."""
-    return [r for r in rows if all(r.get(name) is not None for name in ("layer", *columns))]
+    needed = ("layer", *columns)
+    return [row for row in rows if None not in [row.get(name) for name in needed]]
 
 
 def reasons(rows: Iterable[RowOf]) -> str:
@@ -114,7 +115,8 @@ class Axes:
         """A column as a map; NaN where there is no row."""
         found = {
             (int(row["layer"]), int(row[self.across])): row.get(column)
-            for row in placed(rows, self.across)
+            for row in rows
+            if row["layer"] is not None and row.get(self.across) is not None
         }
         return tuple(
             tuple(number(found.get((layer, place))) for place in self.places)

@@ -236,7 +236,8 @@ def test_every_instrument_unfolds_its_figures(visit, entity_page):
         fold.locator("> summary").click()
         assert fold.locator("> p.quiet").first.inner_text().count(".") >= 2  # what it cannot show
     canvases = seen.draw(f"{fact} > details.fold .canvas")
-    # 4 maps and 2 bars of the best swaps, 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of grafts, 3 states cut, 2 × 2, 3 states
+    # 4 maps and 2 bars of the best swaps, 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of
+    # grafts, 3 states cut, 2 × 2, 3 states
     assert canvases.count() == 6 + 24 + 2 + 12 + 3 + 4 + 3
     # a plot is there, not only its frame: cells, lines, points or bars
     kinds = ".heatmaplayer image, .scatterlayer .trace, .barlayer .point"
@@ -338,7 +339,7 @@ def test_hostile_texts_run_nothing_in_any_place(
             "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
         )
         if path == index:
-            seen.draw("#s4 .canvas")  # whole states
+            seen.draw("#s4 > details:nth-of-type(3) .canvas")  # directions, read as words
         for canvas in seen.page.locator(".canvas[data-drawn]").all()[:4]:
             canvas.hover(force=True)
         seen.assert_quiet(tmp_path / "report")
