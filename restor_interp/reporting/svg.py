@@ -56,6 +56,8 @@ def write_svg(figure: Any, path: Path) -> None:
 
 
 def same_names(drawn: str) -> str:
-    """The SVG with plotly's random names in it, six characters, replaced by the same ones."""
+    """The SVG with plotly's random names in it, six characters, replaced by the same ones, and
+    without the empty style that a browser puts at one place or another."""
+    drawn = drawn.replace(' style=""', "")
     named = _RANDOM.search(drawn)
     return drawn if named is None else drawn.replace(named[1], "plot")
