@@ -25,7 +25,7 @@ CHECKED = (
     *("grafts", "weights", "drift", "directions", "steering", "interpolation", "forget_weights"),
     *("gradients", "forget_trajectory", "leading_layers", "timeline", "tuned_lens", "mlp_changes"),
     *("token_attributions", "attention", "descriptions", "value_vectors", "features"),
-    *("sensitivity", "transitions"),
+    "sensitivity",
 )
 
 
@@ -60,8 +60,6 @@ def shown(run):
 @pytest.mark.parametrize("table", CHECKED)
 def test_rows_that_are_not_measured_are_told(full, table):
     frame = full.table(table)
-    if not len(frame):
-        pytest.skip("the made-up run has no such rows")
     shown(thin(full, table, unmeasured(frame).head(20)))
     fixed = frame[[column for column in frame if column in TABLES[table]]]
     shown(thin(full, table, fixed.tail(1)))
