@@ -8,7 +8,6 @@ Needs playwright and a Chromium (`apt-get install chromium-headless-shell`, or
 """
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from playwright.sync_api import Page, sync_playwright
 
 import restor_interp as ri
 from restor_interp.reporting.characters import file_stem
+from restor_interp.reporting.svg import find_browser
 
-CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WIDTH = 1280
 HEIGHT = 1160
 """Pixels of the first page that fit: the verdict, the table of states, and some of the bars."""
@@ -42,8 +41,7 @@ def main() -> None:
     entity = given.entity or first_traced(given.run)
     given.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=find_browser())
         page = browser.new_page(
             viewport={"width": WIDTH, "height": HEIGHT},
             color_scheme="dark" if given.dark else "light",

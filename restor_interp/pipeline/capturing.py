@@ -8,7 +8,7 @@ are compared with.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from restor_interp.corpus import statements
@@ -20,6 +20,7 @@ from restor_interp.models.deltas import State
 from restor_interp.models.random_weights import random_weights
 from restor_interp.pipeline.building import Builder
 from restor_interp.pipeline.workbench import Workbench
+from restor_interp.presets import ExplanationSettings
 from restor_interp.prompts import Prompt, with_substitute
 from restor_interp.store import CellWriter, Store
 
@@ -37,7 +38,8 @@ def add_steps(build: Builder, states: Mapping[str, State]) -> None:
     bench, explanation = build.bench, build.bench.config.explanation
     if not explanation.capture:
         return
-    for name in captured_states(bench, states):
+    _check_captured(explanation, states)
+    for name in explanation.captured(states):
         build.add(
             f"capture/{name}",
             functools.partial(capture_state, bench, name),
@@ -45,8 +47,7 @@ def add_steps(build: Builder, states: Mapping[str, State]) -> None:
         )
     if not explanation.probe_controls:
         return
-    looked = [s for s in states if not explanation.traced_states or s in explanation.traced_states]
-    for name in looked:
+    for name in explanation.traced(states):
         build.add(
             f"{STATEMENTS}/{name}",
             functools.partial(capture_statements, bench, name),
@@ -61,27 +62,21 @@ def add_steps(build: Builder, states: Mapping[str, State]) -> None:
     build.add(RANDOM_WEIGHTS, functools.partial(capture_random, bench), needs=("data",))
 
 
-def captured_states(bench: Workbench, states: Iterable[str]) -> tuple[str, ...]:
-    """Those of these states that are captured.
-
-    Raises `ConfigError` for a state that does not exist, and where one is left out that others are
-    compared with.
-    """
-    explanation, known = bench.config.explanation, tuple(states)
-    chosen = explanation.captured_states
-    if not chosen:
-        return known
-    for name in chosen:
-        if name not in known:
-            raise unknown_name("state of this run to capture", name, known)
-    needed = ("clean", "corrupted", *(explanation.traced_states or known))
-    absent = [name for name in dict.fromkeys(needed) if name in known and name not in chosen]
+def _check_captured(explanation: ExplanationSettings, states: Mapping[str, State]) -> None:
+    """Raises `ConfigError` for a state that does not exist, and where one is left out that others
+    are compared with."""
+    for name in explanation.captured_states:
+        if name not in states:
+            raise unknown_name("state of this run to capture", name, states)
+    captured = explanation.captured(states)
+    needed = dict.fromkeys(("clean", "corrupted", *explanation.traced(states)))
+    absent = [name for name in needed if name in states and name not in captured]
     if absent:
         raise ConfigError(
-            f"explanation.captured_states is {list(chosen)}, without {', '.join(absent)}: what is "
-            "looked into (explanation.traced_states) and what it is compared with must be captured"
+            f"explanation.captured_states is {list(explanation.captured_states)}, without "
+            f"{', '.join(absent)}: what is looked into (explanation.traced_states) and what it is "
+            "compared with must be captured"
         )
-    return tuple(name for name in known if name in chosen)
 
 
 def cells_of(build: Builder) -> tuple[str, ...]:

@@ -105,9 +105,7 @@ class Run:
         Raises `ConfigError` where nothing was captured, with the command that adds it.
         """
         self.activations("clean")
-        chosen = self.config.explanation.captured_states
-        there = [state for state in self.states() if not chosen or state in chosen]
-        return state_activations(self.store, there)
+        return state_activations(self.store, self.config.explanation.captured(self.states()))
 
     def export_state(self, state: str, folder: str | Path) -> Path:
         """Write one state as a plain Hugging Face folder, for any other tool."""

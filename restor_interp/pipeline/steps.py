@@ -117,10 +117,7 @@ def steps(bench: Workbench) -> list[Step]:
         add(
             f"probe/{definition.name}",
             functools.partial(
-                explaining.run_probe,
-                bench,
-                definition,
-                capturing.captured_states(bench, states),
+                explaining.run_probe, bench, definition, explanation.captured(states)
             ),
             needs=capturing.cells_of(build),
             optional=True,

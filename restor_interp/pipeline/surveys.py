@@ -85,7 +85,7 @@ def add_steps(
         states=states,
         jobs={} if bench.config.checkpoints else {j.state_name: j for j in training.jobs(bench)},
     )
-    wanted = [s for s in states if not explanation.traced_states or s in explanation.traced_states]
+    wanted = explanation.traced(states)
     corruption = f"train/{training.CORRUPTION}"
     for name in explanation.surveys:
         survey = SURVEYS[name]

@@ -1,5 +1,6 @@
 """What a configuration is: frozen groups of settings, in which unknown keys are errors."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,6 +152,14 @@ class ExplanationSettings(Section):
     """Facts that surveys take as their examples."""
     per_analysis: dict[str, AnalysisSettings] = Field(default_factory=dict)
     """Analysis -> what it does otherwise, such as `{grafting: {facts: 4, states: [npo]}}`."""
+
+    def traced(self, states: Iterable[str]) -> tuple[str, ...]:
+        """Those of a run's states that are looked into."""
+        return tuple(s for s in states if not self.traced_states or s in self.traced_states)
+
+    def captured(self, states: Iterable[str]) -> tuple[str, ...]:
+        """Those of a run's states whose activations are captured."""
+        return tuple(s for s in states if not self.captured_states or s in self.captured_states)
 
 
 class TextSettings(Section):

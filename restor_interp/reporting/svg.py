@@ -13,6 +13,11 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 _RANDOM = re.compile(r"defs-([0-9a-f]{6})")
 
 
+def find_browser() -> str | None:
+    """The system's Chromium; None where it has none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def write_svg(figure: Any, path: Path) -> None:
     """Let a Chromium draw a plotly figure: plotly itself can draw nothing outside a browser.
 
@@ -29,7 +34,7 @@ def write_svg(figure: Any, path: Path) -> None:
 
     def draw() -> str:
         # Its own, where the system has none.
-        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        found = find_browser()
         with sync_playwright() as playwright:
             try:
                 browser = playwright.chromium.launch(executable_path=found)

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import pytest
 import restor_interp
 from restor_interp.definitions import load_definitions
 from restor_interp.reporting.html import write_site
+from restor_interp.reporting.svg import BROWSERS, find_browser
 
 _HERE = Path(__file__).parent
-_CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 def _load(path):
@@ -91,10 +90,10 @@ def plots_of():
 def browser():
     """Chromium. Without one a test is skipped, in CI it fails."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, _CHROMIUMS)), None)
+    found = find_browser()
     with sync_api.sync_playwright() as playwright:
         if found is None and not Path(playwright.chromium.executable_path).is_file():
-            message = f"no Chromium: none of {', '.join(_CHROMIUMS)}, nor playwright's own"
+            message = f"no Chromium: none of {', '.join(BROWSERS)}, nor playwright's own"
             if os.environ.get("CI"):
                 pytest.fail(f"{message}; a browser test may not be skipped in CI")
             pytest.skip(message)
