@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from restor_interp.explain.predictors import pooled_lost
     from restor_interp.explain.retention import Bands
     from restor_interp.explain.thresholds import Thresholds
+    from restor_interp.fact_files import load_columns
     from restor_interp.facts import Entity, Fact, FactSet, Relation, load_facts
     from restor_interp.measure.answers import generate_answers
     from restor_interp.measure.attribution import Attribution, attribute_patches
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from restor_interp.models.random_weights import random_weights
     from restor_interp.pipeline import Run, open_run, run
     from restor_interp.prompts import Prompt, build_prompt
+    from restor_interp.reporting.displays import figure, figures
     from restor_interp.stages.losses import LOSSES, LossOut, Targets
     from restor_interp.stages.methods import Method
     from restor_interp.stages.methods.own import method
@@ -85,6 +87,7 @@ _HOMES = {
     "explain.predictors": "pooled_lost",
     "explain.retention": "Bands",
     "explain.thresholds": "Thresholds",
+    "fact_files": "load_columns",
     "facts": "Entity Fact FactSet Relation load_facts",
     "measure.answers": "generate_answers",
     "measure.attribution": "Attribution attribute_patches",
@@ -126,6 +129,7 @@ _HOMES = {
     "models.random_weights": "random_weights",
     "pipeline": "Run open_run run",
     "prompts": "Prompt build_prompt",
+    "reporting.displays": "figure figures",
     "stages.losses": "LOSSES LossOut Targets",
     "stages.methods": "Method",
     "stages.methods.own": "method",
@@ -197,6 +201,8 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "direct_logits",
     "direction_rows",
     "feature_rows",
+    "figure",
+    "figures",
     "fit_direction",
     "fit_or_reason",
     "fit_probe",
@@ -206,6 +212,7 @@ __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "interpolate",
     "judge",
     "knock_out",
+    "load_columns",
     "load_definitions",
     "load_facts",
     "load_model",

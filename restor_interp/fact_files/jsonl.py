@@ -29,6 +29,7 @@ Problems are collected, and reported together as `file:line: problem`.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ from restor_interp.fact_files.reading import (
     without_escapes,
 )
 from restor_interp.facts import Entity, Example, Fact, FactSet, Relation
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_KIND = "thing"
 
@@ -92,6 +95,8 @@ _OPTIONAL = {
 
 _Problem = tuple[int, str]
 """Line number, and what is wrong there."""
+Record = dict[str, Any] | list[str]
+"""A well-formed record by its keys, or what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +128,32 @@ class _Line:
 
 def read_jsonl(path: Path) -> FactSet:
     """The facts of a JSONL file; the format is described above. Raises `DataError`."""
+    lines = enumerate(read_text(path).split("\n"), start=1)
+    return facts_of_records(
+        path, ((number, _parse_line(line)) for number, line in lines if line.strip())
+    )
+
+
+def facts_of_records(
+    path: Path, found: Iterable[tuple[int, Record]], *, leave_out: bool = False
+) -> FactSet:
+    """A fact set out of well-formed records of a file, checked against each other.
+
+    Args:
+        path: the file that they stand in, for messages.
+        found: line (or row) number and record, or what is wrong there.
+        leave_out: leave wrong records out, with a warning that counts and lists them, instead of
+            refusing the file.
+
+    Raises `DataError` that lists the first problems as `file:line: problem`.
+    """
     problems: list[_Problem] = []
     records: dict[str, list[_Line]] = {record: [] for record in _KEYS}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if line.strip():
-            found = _parse_line(line)
-            if isinstance(found, list):
-                problems += [(number, problem) for problem in found]
-            else:
-                records[found.pop("record", "fact")].append(_Line(number, found))
+    for number, record in found:
+        if isinstance(record, list):
+            problems += [(number, problem) for problem in record]
+        else:
+            records[record.pop("record", "fact")].append(_Line(number, record))
     if not records["fact"] and not problems:
         problems.append((1, "the file holds no fact"))
     described = {line["relation"] for line in (*records["fact"], *records["relation"])}
@@ -139,12 +161,24 @@ def read_jsonl(path: Path) -> FactSet:
     problems += _template_problems(records["relation"])
     problems += _kind_problems((*records["entity"], *records["fact"]))
     problems += _example_problems(records["example"], described)
-    if problems:
-        raise DataError.from_problems(
-            f"{path} cannot be used",
-            [f"{path}:{number}: {problem}" for number, problem in sorted(problems)],
-        )
-    return _fact_set(path.stem, records)
+    if not problems:
+        return _fact_set(path.stem, records)
+    wrong = {number for number, _ in problems}
+    right = {
+        record: [line for line in lines if line.number not in wrong]
+        for record, lines in records.items()
+    }
+    usable = leave_out and bool(right["fact"])
+    error = DataError.from_problems(
+        f"{path}: left out {len(wrong)} of {len(wrong) + sum(map(len, right.values()))} rows"
+        if usable
+        else f"{path} cannot be used",
+        [f"{path}:{number}: {problem}" for number, problem in sorted(problems)],
+    )
+    if not usable:
+        raise error
+    logger.warning("%s", error)
+    return _fact_set(path.stem, right)
 
 
 def to_jsonl(facts: FactSet) -> str:
@@ -202,7 +236,7 @@ def _records(facts: FactSet) -> Iterator[dict[str, Any]]:
         } | ({} if false is None else {"false": false})
 
 
-def _parse_line(line: str) -> dict[str, Any] | list[str]:
+def _parse_line(line: str) -> Record:
     """A record with its keys and types checked, or the problems with it."""
     try:
         values = parse(line)
