@@ -1,6 +1,7 @@
 # make demo      the whole story on real weights, about a quarter of an hour on 2 cores
 # make test      lint, types, and all tests that take seconds
 # make test-all  the same, and the tests that take minutes
+# make docs      the documentation site, into site/index.html
 #
 # On Linux, pip's usual torch brings gigabytes of CUDA libraries; without a GPU, point pip at an
 # index with torch's CPU builds (PIP_EXTRA_INDEX_URL) before the first call.
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constrain
 # One thread per worker: two workers with two threads each would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/restor-interp run demo --out $(OUT)
@@ -24,6 +25,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -42,8 +46,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) -e ".[dev]"
+	$(PIP) -e ".[dev,docs]"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist site
