@@ -105,7 +105,9 @@ function loadScript(address, what) {
 }
 
 function loadPlotly() {
-  plotly ??= loadScript(document.body.dataset.plotly, "the plotting library").then(() => window.Plotly);
+  // A page that is one file has both written into it.
+  plotly ??= (window.Plotly ? Promise.resolve() : loadScript(document.body.dataset.plotly, "the plotting library"))
+    .then(() => window.Plotly);
   return plotly;
 }
 
@@ -113,7 +115,7 @@ function loadPlotly() {
 let plots = null;
 
 async function loadPlots() {
-  await loadScript(document.body.dataset.plots, "the data of its plots");
+  if (!window.packedPlots) await loadScript(document.body.dataset.plots, "the data of its plots");
   const bytes = Uint8Array.from(atob(window.packedPlots), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();

@@ -1,0 +1,142 @@
+"""Two sides of a comparison as parts of a page."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from restor_interp.reporting.comparing import HEADLINE, Comparison, Difference
+from restor_interp.reporting.formats import plural
+from restor_interp.reporting.parts import (
+    Callout,
+    Cell,
+    Column,
+    Mark,
+    Missing,
+    Number,
+    Paragraph,
+    Part,
+    Row,
+    Table,
+    Text,
+)
+
+LIMITS = (
+    "Differences are second minus first, paired by the facts that both sides asked, their 95% "
+    "intervals over entities. Each side is one run: what another seed would change they do not say."
+)
+
+
+def comparison_verdict(results: Comparison) -> tuple[Part, ...]:
+    """How many facts met another fate, pair by pair, and what intervals mean."""
+    told = []
+    for pair in results.pairs:
+        changed = sum(change.label == pair.label for change in results.fate_changes)
+        shared = results.shared_fates(pair.label)
+        if shared:
+            told.append(f"{pair.label}: {changed} of {plural(shared, 'fact')}")
+    text = (
+        f"Another fate than in {results.names[0]} have in {results.names[1]}: {'; '.join(told)}."
+        if told
+        else "No fact has a fate on both sides."
+    )
+    return (Callout(text, tone="verdict"), Paragraph(LIMITS, quiet=True))
+
+
+def compared_settings(results: Comparison) -> tuple[Part, ...]:
+    """A row per setting that differs."""
+    if not results.settings:
+        return (Paragraph("None: both sides were made with the same settings."),)
+    first, second = results.names
+    rows = tuple(Row((Text(key), Text(own), Text(other))) for key, own, other in results.settings)
+    columns = (Column("Setting"), Column(first, wide=True), Column(second, wide=True))
+    return (Table(columns, rows, caption=f"{plural(len(rows), 'setting')} differ."),)
+
+
+def compared_numbers(results: Comparison, *, every: bool = False) -> tuple[Part, ...]:
+    """The summaries beside each other; without `every`, the metrics of `HEADLINE` alone."""
+    chosen = [d for d in results.differences if every or d.metric in HEADLINE]
+    if not chosen:
+        return (Paragraph("The two summaries have no number in common."),)
+    first, second = results.names
+    columns = (
+        Column("State" if not results.is_within else "States"),
+        Column("Facts", help="their role"),
+        Column("Number"),
+        Column(first),
+        Column(second),
+        Column("Second − first", help="with its 95% interval over entities"),
+        Column("Facts paired"),
+        Column("Interval", wide=True),
+    )
+    rows = tuple(
+        Row(
+            (
+                Text(found.label), Text(found.role), Text(found.metric),
+                side_cell(found.first), side_cell(found.second), difference_cell(found),
+                Missing() if found.paired is None else Number(found.paired.n_facts, digits=0),
+                Text(found.reason or "over entities"),
+            ),
+            group=found.label,
+        )
+        for found in chosen
+    )  # fmt: skip
+    apart = [found for found in chosen if is_apart(found)]
+    caption = (
+        f"{plural(len(chosen), 'number')}; of {len(apart)} the difference's interval leaves out 0 "
+        f"(of those with an interval, 1 in 20 would by chance)."
+    )
+    return (Table(columns, rows, caption=caption, filterable=True),)
+
+
+def is_apart(found: Difference) -> bool:
+    """Whether the interval of a difference leaves out 0."""
+    if found.paired is None or not math.isfinite(found.paired.low + found.paired.high):
+        return False
+    return found.paired.low > 0 or found.paired.high < 0
+
+
+def side_cell(row: Mapping[str, Any]) -> Cell:
+    """One side's number with its own interval."""
+    value = float(row["value"])
+    small = str(row["metric"]).startswith("p_") and 0 < value < 0.01
+    return Number(value, low=row["low"], high=row["high"], small=small)
+
+
+def difference_cell(found: Difference) -> Cell:
+    """The difference with its interval, where it has one."""
+    if not math.isfinite(found.value):
+        return Missing("a side has no number")
+    paired = found.paired
+    has_interval = paired is not None and math.isfinite(paired.low + paired.high)
+    return Number(
+        found.value,
+        signed=True,
+        low=paired.low if paired is not None and has_interval else None,
+        high=paired.high if paired is not None and has_interval else None,
+    )
+
+
+def changed_fates(results: Comparison) -> tuple[Part, ...]:
+    """A row per fact and pair of states whose fates differ."""
+    if not results.fate_changes:
+        return (Paragraph("None."),)
+    first, second = results.names
+    rows = tuple(
+        Row(
+            (
+                Text(change.label),
+                Text(change.fact["question"], detail=str(change.fact["entity"])),
+                Text(str(change.fact["role"])),
+                Mark(change.first),
+                Mark(change.second),
+            ),
+            group=change.label,
+        )
+        for change in results.fate_changes
+    )
+    columns = (
+        Column("State"), Column("Question", wide=True), Column("Role"), Column(first),
+        Column(second),
+    )  # fmt: skip
+    caption = f"{plural(len(rows), 'fact')} with another fate, every state counted."
+    return (Table(columns, rows, caption=caption, filterable=True),)
