@@ -13,7 +13,9 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
     from restor_interp.cli import app
 
-    sections = [_section(words, command) for words, command in _commands(typer.main.get_command(app))]
+    sections = [
+        _section(words, command) for words, command in _commands(typer.main.get_command(app))
+    ]
     return "\n\n".join([markdown, *sections])
 
 
@@ -22,9 +24,7 @@ def _commands(command: Any, words: tuple[str, ...] = ()) -> list[tuple[tuple[str
     if not hasattr(command, "commands"):
         return [(words, command)]
     return [
-        found
-        for name, sub in command.commands.items()
-        for found in _commands(sub, (*words, name))
+        found for name, sub in command.commands.items() for found in _commands(sub, (*words, name))
     ]
 
 
@@ -34,7 +34,7 @@ def _section(words: tuple[str, ...], command: Any) -> str:
     lines = [f"## {' '.join(words)}", " ".join(text.split("\n\n")[0].split())]
     lines += [" ".join(part.split()) for part in text.split("\n\n")[1:] if part.strip()]
     arguments = " ".join(
-        parameter.make_metavar(command.make_context("", [], resilient_parsing=True))
+        parameter.name.upper()
         for parameter in command.params
         if parameter.param_type_name == "argument"
     )
