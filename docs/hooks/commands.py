@@ -29,7 +29,7 @@ def _commands(command: Any, words: tuple[str, ...] = ()) -> list[tuple[tuple[str
 
 
 def _section(words: tuple[str, ...], command: Any) -> str:
-    told = (command.help or "").strip()
+    told = f"{command.help or ''}\n\n{command.epilog or ''}"
     text, _, examples = told.partition("Example:")
     lines = [f"## {' '.join(words)}", " ".join(text.split("\n\n")[0].split())]
     lines += [" ".join(part.split()) for part in text.split("\n\n")[1:] if part.strip()]

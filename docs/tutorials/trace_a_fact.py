@@ -12,7 +12,7 @@ import restor_interp as ri
 
 
 def ask(name):
-    """For a model: a prompt, its true object, another of its type, and a name to put in the subject's place."""
+    """For a model: a prompt, its true object, a false one, and a name for the subject's place."""
     if name == "smollm2-135m":
         text = "They say that the Eiffel Tower is located in the city of"
         start = text.index("Eiffel Tower")
