@@ -2,8 +2,6 @@
 
 import platform
 import shutil
-import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from restor_interp.errors import RestorError
 from restor_interp.pipeline import judging
 from restor_interp.pipeline.building import Step
+from restor_interp.pipeline.crew import crew_for
 from restor_interp.pipeline.runs import Run
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
@@ -109,43 +107,48 @@ def run(
 
 
 def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
-    """Compute the steps that are not done; returns why cells failed."""
-    store, failures = bench.store, {}
+    """Compute the steps that are not done, each once all that it takes in is settled; returns why
+    cells failed."""
+    store, progress = bench.store, bench.progress
+    by_name = {step.cell.name: step for step in todo}
+    waiting = dict(zip(range(1, len(todo) + 1), todo, strict=True))
+    settled: set[str] = set()
     computed: set[str] = set()
-    for number, step in enumerate(todo, 1):
-        name = step.cell.name
-        blocked = [need for need in step.needs if need in failures]
-        if blocked:
-            failures[name] = f"not computed: {', '.join(blocked)} failed"
-            continue
-        reason = store.state_of(step.cell)
-        anew = [name for name in step.uses if name in computed]
-        if reason == "done" and anew:
-            reason = f"changed: {', '.join(anew)}"
-        if reason != "done":
-            bench.progress.started(name, number, len(todo))
-            store.log("started", cell=name, reason=reason)
-            began = time.monotonic()
-            try:
-                with store.writing(step.cell) as writer:
-                    step.compute(writer)
-            except RestorError as error:
-                if not step.optional:
-                    raise
-                failures[name] = str(error)
-            except Exception as error:
-                # A user's own analysis or probe may raise anything; the rest of the run goes on.
-                if not step.optional:
-                    raise
-                failures[name] = f"{type(error).__name__}: {error}"
-                store.log("traceback", cell=name, text=traceback.format_exc())
-            seconds = time.monotonic() - began
-            outcome = "failed" if name in failures else "done"
-            computed |= {name} - failures.keys()
-            store.log(outcome, cell=name, seconds=round(seconds, 3))
-            bench.progress.finished(name, seconds, failures.get(name, reason and "done"))
-        if step.ready is not None and name not in failures:
-            step.ready()
+    failures: dict[str, str] = {}
+    with crew_for(bench) as crew:
+        while waiting or crew.at_work:
+            for number, step in list(waiting.items()):
+                name = step.cell.name
+                if crew.is_busy or not settled.issuperset((*step.needs, *step.uses)):
+                    continue
+                del waiting[number]
+                blocked = [need for need in step.needs if need in failures]
+                if blocked:
+                    failures[name] = f"not computed: {', '.join(blocked)} failed"
+                    settled.add(name)
+                    continue
+                reason = store.state_of(step.cell)
+                anew = [name for name in step.uses if name in computed]
+                if reason == "done" and anew:
+                    reason = f"changed: {', '.join(anew)}"
+                if reason == "done":
+                    crew.settled(step)
+                    settled.add(name)
+                    continue
+                store.log("started", cell=name, reason=reason)
+                progress.started(name, number, len(todo))
+                crew.begin(step)
+            for outcome in crew.finished():
+                name, failure = outcome.cell, outcome.failure
+                if failure is None:
+                    computed.add(name)
+                    crew.settled(by_name[name])
+                else:
+                    failures[name] = failure
+                settled.add(name)
+                seconds = outcome.seconds
+                store.log("failed" if failure else "done", cell=name, seconds=round(seconds, 3))
+                progress.finished(name, seconds, failure or "done")
     return failures
 
 

@@ -41,7 +41,9 @@ class Progress(Protocol):
 
     def started(self, cell: str, number: int, total: int) -> None: ...
 
-    def advanced(self, done: int, total: int) -> None: ...
+    def advanced(self, done: int, total: int, cell: str | None = None) -> None:
+        """`cell`: where several are at work, which one; else the one that was started last."""
+        ...
 
     def finished(self, cell: str, seconds: float, outcome: str) -> None: ...
 
@@ -54,8 +56,8 @@ class Silent:
     def started(self, cell: str, number: int, total: int) -> None:
         del cell, number, total
 
-    def advanced(self, done: int, total: int) -> None:
-        del done, total
+    def advanced(self, done: int, total: int, cell: str | None = None) -> None:
+        del done, total, cell
 
     def finished(self, cell: str, seconds: float, outcome: str) -> None:
         del cell, seconds, outcome

@@ -1,7 +1,7 @@
 """What a configuration is: frozen groups of settings, in which unknown keys are errors."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -215,6 +215,9 @@ class RunConfig(Section):
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; none: all cores. Part of the numerics, so a change recomputes."""
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Processes that compute cells side by side, each with `threads` threads and a model of its
+    own; `auto`: as many as cores and memory allow, where `threads` is set. Changes no result."""
     seed: int = 0
     data: DataSettings = DataSettings()
     questions: QuestionSettings = QuestionSettings()

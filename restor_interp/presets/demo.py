@@ -61,6 +61,9 @@ def demo() -> RunConfig:
     """The main job on the embedded model: nine entities corrupted, four methods, all controls."""
     return RunConfig(
         preset="demo",
+        # A second process is worth more than a second thread: matrices are small.
+        threads=1,
+        workers="auto",
         data=DataSettings(
             corrupted=DEMO_CORRUPTED,
             untouched=DEMO_UNTOUCHED,

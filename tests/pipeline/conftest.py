@@ -32,6 +32,7 @@ def small(**changes):
     )
     values = {
         "preset": "custom",
+        "workers": 1,
         "data": data,
         "questions": questions,
         "explanation": explanation,

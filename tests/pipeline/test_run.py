@@ -204,7 +204,7 @@ def test_a_run_killed_in_the_middle_gives_the_same_tables(finished, small_config
             if self.step == 0 and cell == self.cell:
                 raise Killed
 
-        def advanced(self, done, total):
+        def advanced(self, done, total, cell=None):
             if self.now == self.cell and done == self.step:
                 raise Killed
 

@@ -225,7 +225,7 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_tables(tiny, swept, tm
             self.here = cell == self.cell
             self.advanced(0, 0)
 
-        def advanced(self, done, total):
+        def advanced(self, done, total, cell=None):
             if self.here and done == self.step:
                 raise Killed
 
