@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from restor_interp.cli.examples import epilog
 from restor_interp.cli.shown import AsJson, say, show
 
 data_app = typer.Typer(no_args_is_help=True, help="Fact sets: list, check, show.")
 model_app = typer.Typer(no_args_is_help=True, help="Models: list, get.")
 
 
-@data_app.command("list")
+@data_app.command("list", epilog=epilog("data list"))
 def data_list(as_json: AsJson = False) -> None:
     """The built-in fact sets."""
     from restor_interp.pipeline.inventory import inventory
@@ -19,7 +20,7 @@ def data_list(as_json: AsJson = False) -> None:
     show(inventory("facts"), as_json)
 
 
-@data_app.command("check")
+@data_app.command("check", epilog=epilog("data check"))
 def data_check(
     source: Annotated[str, typer.Argument(help="atlas, bios, a .jsonl, or RESTOR's facts.json")],
     entities: Annotated[Path | None, typer.Option(help="RESTOR's entities.json")] = None,
@@ -31,7 +32,7 @@ def data_check(
     say(f"{source}: {len(facts)} facts, nothing wrong")
 
 
-@data_app.command("show")
+@data_app.command("show", epilog=epilog("data show"))
 def datashow(
     source: Annotated[str, typer.Argument(help="atlas, bios, a .jsonl, or RESTOR's facts.json")],
     entity: Annotated[str | None, typer.Option(help="Only this entity's facts.")] = None,
@@ -58,7 +59,7 @@ def datashow(
     show(rows, as_json)
 
 
-@model_app.command("list")
+@model_app.command("list", epilog=epilog("model list"))
 def model_list(as_json: AsJson = False) -> None:
     """The built-in models and whether they are on this machine."""
     from restor_interp.pipeline.inventory import inventory
@@ -66,7 +67,7 @@ def model_list(as_json: AsJson = False) -> None:
     show(inventory("models"), as_json)
 
 
-@model_app.command("get")
+@model_app.command("get", epilog=epilog("model get"))
 def model_get(name: Annotated[str, typer.Argument(help="Name of a built-in model.")]) -> None:
     """Fetch a built-in model into the cache."""
     from restor_interp.models.loading import fetch_model

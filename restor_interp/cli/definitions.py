@@ -33,9 +33,6 @@ def probe(
 
     Its rows go into the run's table `probes`, its curves into the run's report; what was measured
     before stays as it is.
-
-    Example: restor-interp new probe my_probe
-    Example: restor-interp probe probes/my_probe.py --run runs/demo
     """
     from restor_interp.pipeline.adding import add_probe
     from restor_interp.reporting.results import records
@@ -57,10 +54,7 @@ def new(
         Path | None, typer.Option(help="Where to write it; none: probes, analyses, …")
     ] = None,
 ) -> None:
-    """Write a working definition to start from.
-
-    Example: restor-interp new probe my_probe
-    """
+    """Write a working definition to start from."""
     from restor_interp.pipeline.adding import write_template
 
     made = write_template(kind, name, folder)

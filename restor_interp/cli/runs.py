@@ -1,8 +1,8 @@
 """Commands about runs: run, sweep, plan, status, report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,33 +37,55 @@ def run(
     fast: Annotated[
         bool, typer.Option("--fast", help="Skip what takes long inside the model, and say what.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be computed and its cost, as plan.")
+    ] = False,
 ) -> None:
     """Run a preset, or go on where it stopped.
 
     With --seeds or --rotations a design: a run for each, in folders of their own, and tables pooled
     over them in OUT/tables.
-
-    Example: restor-interp run demo --out runs/demo
-    Example: restor-interp run demo seed=1 data.k=1 --out runs/demo-k1
-    Example: restor-interp run demo --fast --out runs/demo-fast
-    Example: restor-interp run bios --seeds 3 --rotations 3 --out runs/bios-design
     """
     from restor_interp.pipeline import run as run_pipeline
+    from restor_interp.presets import resolve, skipped
 
+    if dry_run:
+        chosen = f"{preset}+fast" if fast else preset
+        plan(chosen, overrides, out, seeds, rotations)
+        return
     if seeds is not None or rotations is not None:
         _run_design(preset, overrides or [], out, _one(seeds), _one(rotations))
         return
     if fast:
-        from restor_interp.presets import resolve, skipped
-
         whole = resolve(preset)
         preset = f"{preset}+fast"
         left_out = ", ".join(skipped(whole, resolve(preset)))
         err_console.print(f"skipped: {left_out or 'nothing'}", markup=False)
-    with Drawn() as drawn:
-        finished = run_pipeline(preset, out=out, overrides=overrides or [], progress=drawn)
+    config = resolve(preset, overrides or [])
+    expected = _told_cost(config, out)
+    with Drawn(expected) as drawn:
+        finished = run_pipeline(config, out=out, progress=drawn)
     say(finished.summary_text())
+    say(_what_next(finished.folder))
     tell_failures(finished.failures)
+
+
+def _told_cost(config: Any, out: Path) -> Mapping[str, float]:
+    """Say what a run will cost before it begins; cell -> seconds."""
+    from restor_interp.pipeline.estimating import cost, waiting
+
+    cells = waiting(config, out)
+    found = cost(config, cells, out=out)
+    if cells:
+        err_console.print(f"{len(cells)} cells to compute: {found.text()}", markup=False)
+    return found.of
+
+
+def _what_next(folder: Path) -> str:
+    return (
+        f'next: open the report in a browser; in Python, ri.open_run("{folder}").table("fates"); '
+        f"restor-interp compare {folder} ANOTHER-RUN; restor-interp verify {folder}"
+    )
 
 
 def _one(number: int | None) -> int:
@@ -117,10 +139,6 @@ def sweep(
     Every trial is a state of one run. Its report has the page sweep.html: all trials between
     forgetting and restoring, and which of them would be chosen on one half of the entities and
     what it is worth on the other.
-
-    Example: restor-interp sweep bios --method npo --try learning_rate=5e-4,1e-3,2e-3 --out runs/s
-    Example: restor-interp sweep bios --method npo --method ga --try learning_rate=1e-4:1e-2
-    --random 8
     """
     from restor_interp.pipeline.running import run as run_pipeline
     from restor_interp.pipeline.sweeping import plan_sweep, sweep_config
@@ -169,20 +187,26 @@ def plan(
     rotations: Rotations = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a run would compute, and why; computes nothing.
+    """Show what a run would compute, why, and what it costs in minutes and memory.
 
-    Example: restor-interp plan bios --seeds 3 --rotations 3 --out runs/bios-design
+    Computes nothing. Where nothing like it was computed before, the model's speed is measured once
+    (seconds) and kept in the cache folder.
     """
     from restor_interp.pipeline import plan as plan_pipeline
     from restor_interp.pipeline.designs import plan_design
+    from restor_interp.pipeline.estimating import cost
+    from restor_interp.presets import resolve
 
+    config = resolve(preset, overrides or [])
     if seeds is None and rotations is None:
-        steps = plan_pipeline(preset, out=out, overrides=overrides or [])
+        steps = plan_pipeline(config, out=out)
     else:
         steps = plan_design(
             preset, out=out, seeds=_one(seeds), rotations=_one(rotations), overrides=overrides or []
         )
-    show_cells(steps, as_json)
+    found = cost(config, steps, out=out)
+    show_cells(steps, as_json, found.of)
+    err_console.print(f"cost: {found.text()}", markup=False)
 
 
 def status(out: OutFolder = Path("runs/run"), as_json: AsJson = False) -> None:
@@ -197,10 +221,24 @@ def report(
     definition: Annotated[
         list[Path] | None, typer.Option(help="A report file of your own; may be repeated.")
     ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option(help="Write one entity's page alone, as one file that can be passed on."),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="That file; none: ENTITY.html in the current folder.")
+    ] = None,
 ) -> None:
-    """Write the report of a run again."""
+    """Write the report of a run again, or one entity's page as a file of its own."""
     from restor_interp.pipeline import open_run
     from restor_interp.pipeline.running import write_report
+    from restor_interp.reporting.characters import file_stem
+    from restor_interp.reporting.single_page import write_single_page
 
-    index = write_report(open_run(out), definition or [])
-    say(f"report: {index}")
+    run = open_run(out)
+    if entity is None:
+        say(f"report: {write_report(run, definition or [])}")
+        return
+    document = run.document(entity, definitions=definition or [])
+    written = write_single_page(document, page or Path(f"{file_stem(entity)}.html"))
+    say(f"page: {written}")

@@ -1,8 +1,9 @@
 """What the command line shows: progress, rows as tables, failures."""
 
 import json
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,24 +24,59 @@ OutFolder = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-class Drawn:
-    """Draws a run's progress: bars on a terminal, plain lines elsewhere."""
+class Left:
+    """How long the rest of a run will take: what was expected of it, corrected by how the cells
+    that are finished have kept to what was expected of them."""
 
-    def __init__(self) -> None:
+    MOST = 3.0
+    """A correction is at most threefold: early cells say little about later ones."""
+
+    def __init__(self, expected: Mapping[str, float]) -> None:
+        self.waiting = dict(expected)
+        self.spent = 0.0
+        self.foreseen = 0.0
+
+    def finished(self, cell: str, seconds: float) -> None:
+        """A cell has taken so long."""
+        foreseen = self.waiting.pop(cell, None)
+        if foreseen is not None:
+            self.spent, self.foreseen = self.spent + seconds, self.foreseen + foreseen
+
+    def seconds(self, cell: str = "", elapsed: float = 0.0) -> float | None:
+        """Left after `elapsed` seconds of a cell; None where nothing is expected."""
+        if not self.waiting:
+            return None
+        # As if ten seconds had gone as expected, so that a first cell of one second proves nothing.
+        ratio = (self.spent + 10) / (self.foreseen + 10)
+        ratio = min(self.MOST, max(1 / self.MOST, ratio))
+        current = max(0.0, ratio * self.waiting.get(cell, 0.0) - elapsed)
+        return current + ratio * sum(s for name, s in self.waiting.items() if name != cell)
+
+
+class Drawn:
+    """Draws a run's progress: bars on a terminal, plain lines elsewhere.
+
+    `expected`: cell -> seconds, for the time that is left.
+    """
+
+    def __init__(self, expected: Mapping[str, float] | None = None) -> None:
         self.live = err_console.is_terminal
         self.began = time.monotonic()
         self.last_line = 0.0
+        self.left = Left(expected or {})
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[detail]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=err_console,
             transient=True,
         )
-        self.task = self.bars.add_task("starting", total=None, detail="")
-        self.label = ""
+        self.task = self.bars.add_task("starting", total=None, detail="", left="")
+        self.label = self.cell = ""
+        self.began_cell = self.began
 
     def __enter__(self) -> "Drawn":
         if self.live:
@@ -52,27 +88,58 @@ class Drawn:
             self.bars.stop()
 
     def started(self, cell: str, number: int, total: int) -> None:
-        self.label = f"[{number}/{total}] {cell}"
+        self.label, self.cell = f"[{number}/{total}] {cell}", cell
+        self.began_cell = time.monotonic()
         self.bars.update(
-            self.task, description=escape(self.label), total=None, completed=0, detail=""
+            self.task,
+            description=escape(self.label),
+            total=None,
+            completed=0,
+            detail="",
+            left=self._left(),
         )
 
     def advanced(self, done: int, total: int) -> None:
-        self.bars.update(self.task, completed=done, total=total, detail=f"{done}/{total}")
+        self.bars.update(
+            self.task, completed=done, total=total, detail=f"{done}/{total}", left=self._left()
+        )
         if not self.live and time.monotonic() - self.last_line > 30:
             self.last_line = time.monotonic()
-            self._line(f"{self.label}: {done}/{total}")
+            self._line(f"{self.label}: {done}/{total}{self._left(', ')}")
 
     def finished(self, cell: str, seconds: float, outcome: str) -> None:
-        del cell
-        self._line(f"{self.label}: {outcome} in {seconds:.1f} s")
+        self.left.finished(cell, seconds)
+        self.cell = ""
+        self._line(f"{self.label}: {outcome} in {seconds:.1f} s{self._left(', ')}")
 
     def note(self, text: str) -> None:
         self._line(text)
 
+    def _left(self, before: str = "") -> str:
+        seconds = self.left.seconds(self.cell, time.monotonic() - self.began_cell)
+        if seconds is None:
+            return ""
+        minutes = f"{math.ceil(seconds / 60)} min" if seconds > 90 else f"{math.ceil(seconds)} s"
+        return f"{before}about {minutes} left"
+
     def _line(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
         self.bars.console.print(f"{minutes:3d}:{seconds:02d}  {escape(text)}")
+
+
+def show_json(value: Any) -> None:
+    """Any value of lists, mappings, numbers and texts as JSON; what is not finite is null."""
+    out_console.print_json(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def short(value: Any) -> Any:
@@ -80,13 +147,18 @@ def short(value: Any) -> Any:
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def show(rows: list[dict[str, Any]], as_json: bool, title: str = "") -> None:
-    """A list of equal rows as a table, as blocks where a table would be too narrow, or as JSON."""
+def show(
+    rows: list[dict[str, Any]], as_json: bool, title: str = "", *, narrow: bool = False
+) -> None:
+    """A list of equal rows as a table, as blocks where a table would be too narrow, or as JSON.
+
+    `narrow`: its cells are short, so that a table fits whatever their number.
+    """
     if as_json:
-        out_console.print_json(json.dumps(rows))
+        show_json(rows)
         return
     columns = list(rows[0]) if rows else ["(nothing)"]
-    if len(columns) > MOST_COLUMNS and out_console.width < WIDE:
+    if len(columns) > MOST_COLUMNS and out_console.width < WIDE and not narrow:
         _blocks(rows, title)
         return
     table = Table(title=title or None, title_justify="left", header_style="bold")
@@ -114,17 +186,17 @@ def _blocks(rows: list[dict[str, Any]], title: str) -> None:
                 out_console.print(line)
 
 
-def show_cells(cells: Sequence[Any], as_json: bool) -> None:
-    """Cells of a plan; `needed by` counts the cells that one is computed once for."""
-    rows = [
-        {
-            "cell": cell.cell,
-            "state": cell.state,
-            "seconds": cell.seconds,
-            "needed by": cell.needed_by,
-        }
-        for cell in cells
-    ]
+def show_cells(
+    cells: Sequence[Any], as_json: bool, expected: Mapping[str, float] | None = None
+) -> None:
+    """Cells of a plan; `needed by` counts the cells that one is computed once for, `expected` are
+    seconds of those that are to be computed."""
+    rows: list[dict[str, Any]] = []
+    for cell in cells:
+        row = {"cell": cell.cell, "state": cell.state, "seconds": cell.seconds}
+        if expected is not None:
+            row["expected"] = short(expected.get(cell.cell))
+        rows.append({**row, "needed by": cell.needed_by})
     show(rows, as_json)
     waiting = sum(row["state"] != "done" for row in rows)
     err_console.print(f"{len(rows) - waiting} of {len(rows)} cells are done")

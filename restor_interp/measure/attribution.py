@@ -21,6 +21,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError, unknown_name
 from restor_interp.measure.metrics import METRICS, Metric, measured
 from restor_interp.measure.questions import (
@@ -58,6 +59,8 @@ STEPS_PER_PASS = 16
 @dataclass(frozen=True, kw_only=True)
 class Attribution:
     """What patching each single place would do to the answer, by its gradient, and what it does."""
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The host's prompt as text; if answer and foil begin alike, with the tokens they share."""

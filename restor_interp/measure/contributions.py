@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ModelError
 from restor_interp.measure.questions import ask, check_finite
 from restor_interp.models.hook_points import norm_values
@@ -28,6 +29,8 @@ from restor_interp.prompts import Prompt
 @dataclass(frozen=True, kw_only=True)
 class Contributions:
     """What every part adds to logit(answer) − logit(foil) at the last position."""
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The prompt's tokens as text; if answer and foil begin alike, with the tokens they share."""

@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.questions import ask, check_finite, log_probs
 from restor_interp.measure.regions import DEFAULT_MAX_BYTES, Patch, run_base, run_patches
@@ -42,6 +43,8 @@ Into = Literal["same"] | int
 @dataclass(frozen=True, kw_only=True)
 class Descriptions:
     """What a host says of a placeholder that holds the subject's vector from each layer."""
+
+    _repr_html_ = as_html
 
     state: str
     host: str

@@ -23,6 +23,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from jaxtyping import Float
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError, unknown_name
 from restor_interp.measure.graft_modules import (
     BY,
@@ -51,6 +52,8 @@ JUDGED_ON: tuple[JudgedOn, ...] = get_args(JudgedOn)
 @dataclass(frozen=True, kw_only=True)
 class Grafts:
     """What each swap of weights does to the answers of a host."""
+
+    _repr_html_ = as_html
 
     prompts: tuple[str, ...]
     answers: tuple[str, ...]

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.choices import log_sum_exp, score_choices
 from restor_interp.measure.margins import Candidate, spellings
@@ -39,6 +40,8 @@ POINTS = tuple(step / 10 for step in range(11))
 @dataclass(frozen=True, kw_only=True)
 class Interpolation:
     """The line from one state to another."""
+
+    _repr_html_ = as_html
 
     from_state: str
     to_state: str

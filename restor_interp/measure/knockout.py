@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError, unknown_name
 from restor_interp.measure.metrics import METRICS, Metric, measured_array
 from restor_interp.measure.questions import (
@@ -62,6 +63,8 @@ class Cutting:
 @dataclass(frozen=True, kw_only=True)
 class Knockouts:
     """What taking out each edge, around each layer, does to the answer."""
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The prompt's tokens as text; if answer and foil begin alike, with the tokens they share."""

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ModelError, PromptError
 from restor_interp.measure.contributions import frozen_norm
 from restor_interp.measure.mlps import (
@@ -50,6 +51,8 @@ _NOT_ALWAYS += ("reason",)
 @dataclass(frozen=True, kw_only=True)
 class MlpChanges:
     """What a state's MLPs write otherwise than the clean model's, split by cause."""
+
+    _repr_html_ = as_html
 
     state: str
     answer: str

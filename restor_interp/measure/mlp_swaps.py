@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.mlp_changes import blank_row, mlp_places
@@ -40,6 +41,8 @@ SHARE_OF_LAYERS = 5 / 32
 @dataclass(frozen=True, kw_only=True)
 class MlpSwaps:
     """What a state says when some of its MLPs write by the clean model's parts."""
+
+    _repr_html_ = as_html
 
     state: str
     answer: str

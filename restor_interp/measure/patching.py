@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError, unknown_name
 from restor_interp.measure.metrics import LEAST_EFFECT, METRICS, Metric, measured_array
 from restor_interp.measure.questions import ask, check_finite, log_probs, state_name
@@ -45,6 +46,8 @@ HEAD_POSITIONS = ("subject_last", "last")
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """What a donor's value at each single place does to the answer of a host."""
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The host's prompt as text; if answer and foil begin alike, with the tokens they share."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.measure.graft_modules import Graft, grafts_by, joined
 from restor_interp.measure.grafting import GraftJob, Grafts, JudgedOn
@@ -31,6 +32,8 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 @dataclass(frozen=True, kw_only=True)
 class SmallestGraft:
     """Units in the order in which they were taken, and what they bring together."""
+
+    _repr_html_ = as_html
 
     units: tuple[Graft, ...]
     share: float

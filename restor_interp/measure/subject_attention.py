@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from restor_interp.displays import as_html
 from restor_interp.errors import PromptError
 from restor_interp.measure.questions import ask, check_finite
 from restor_interp.measure.subjects import with_subject
@@ -31,6 +32,8 @@ Control = Literal["example", "substitute"]
 @dataclass(frozen=True, kw_only=True)
 class SubjectAttention:
     """How much of its attention each head's last token gives to the subject."""
+
+    _repr_html_ = as_html
 
     weights: Float[np.ndarray, "layer head"]
     """Share of the last token's attention, summed over the subject's tokens; 0 to 1."""

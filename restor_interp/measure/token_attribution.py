@@ -19,6 +19,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError, PromptError, unknown_name
 from restor_interp.measure.continuing import continue_run
 from restor_interp.measure.metrics import measured
@@ -44,6 +45,8 @@ class TokenAttribution:
 
     Contributions are in nats: the log-odds with the token minus those without it.
     """
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The prompt's tokens as text; if the two objects begin alike, with the tokens they share."""

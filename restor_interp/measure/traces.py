@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError
 from restor_interp.measure.interventions import Site
 from restor_interp.measure.metrics import LEAST_EFFECT, Metric, measured_array
@@ -15,6 +16,8 @@ from restor_interp.measure.metrics import LEAST_EFFECT, Metric, measured_array
 @dataclass(frozen=True, kw_only=True)
 class Trace:
     """What restoring each single state does to the answer."""
+
+    _repr_html_ = as_html
 
     tokens: tuple[str, ...]
     """The prompt's tokens as text; if answer and foil begin alike, with the tokens they share."""

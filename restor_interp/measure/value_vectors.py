@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import ConfigError
 from restor_interp.measure.contributions import frozen_norm
 from restor_interp.measure.mlps import norm_after, value_vectors
@@ -66,6 +67,8 @@ class ValueVector:
 @dataclass(frozen=True, kw_only=True)
 class ValueVectors:
     """What a state made of the vectors that write an object and its foil."""
+
+    _repr_html_ = as_html
 
     state: str
     top_k: int

@@ -1,6 +1,6 @@
 """The command line: what it prints, and one clear message with its exit code when it cannot.
 
-Run: python -m pytest tests/test_cli.py
+Run: python -m pytest tests/cli/test_runs.py
 """
 
 import functools
@@ -10,49 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from restor_interp.cli import main
 from restor_interp.store import Store
 
-SMALL = [
-    "data.documents_per_entity=4", "questions.contexts=1", "questions.candidates=6",
-    "explanation.lens_facts=2", "explanation.traced_facts=1", "explanation.probes=[]",
-    "explanation.capture=false", "explanation.surveys=[]", "unlearning={steps: 2}",
-    "corruption={epochs: 1}",
-    "methods={npo: {method: npo}}",
-]  # fmt: skip
 
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Call the command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["restor-interp", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        try:
-            main()
-            code = 0
-        except SystemExit as error:
-            code = error.code
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
-
-
-def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path):
-    code, out, _ = cli("run", "bios", "--out", tmp_path / "run", *SMALL)
+def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path, small):
+    code, out, _ = cli("run", "bios", "--out", tmp_path / "run", *small)
     assert code == 0
     assert "npo" in out and "corrupted" in out
     assert str(tmp_path / "run" / "report" / "index.html") in out.replace("\n", "")
     code, out, _ = cli("status", "--out", tmp_path / "run", "--json")
     assert code == 0 and {row["state"] for row in json.loads(out)} == {"done"}
-    code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *SMALL, "seed=1")
+    code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *small, "seed=1")
     assert code == 0 and not [row for row in json.loads(out) if row["state"] == "done"]
     code, out, _ = cli("report", "--out", tmp_path / "run")
     assert code == 0 and "index.html" in out
@@ -125,31 +97,31 @@ def test_what_cannot_be_done_is_one_message(cli, tmp_path, monkeypatch, argument
     assert "Traceback" not in out + err
 
 
-def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path):
+def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path, small):
     with Store(tmp_path).lease():
-        code, _, err = cli("run", "bios", "--out", tmp_path, *SMALL)
+        code, _, err = cli("run", "bios", "--out", tmp_path, *small)
     assert code == 75 and "in use by another run" in err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(cli, tmp_path):
+def test_a_read_only_folder_is_refused(cli, tmp_path, small):
     tmp_path.chmod(0o500)
-    code, _, err = cli("run", "bios", "--out", tmp_path / "run", *SMALL)
+    code, _, err = cli("run", "bios", "--out", tmp_path / "run", *small)
     tmp_path.chmod(0o700)
     assert code == 1 and "cannot be written" in err
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path):
+def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path, small):
     place = tmp_path / "run"
     place.write_text("")
-    code, _, err = cli("run", "bios", "--out", place, *SMALL)
+    code, _, err = cli("run", "bios", "--out", place, *small)
     assert code == 1 and "cannot be written" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path):
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, small):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *SMALL]
+    command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *small]
     # What is started in the background of a shell ignores interrupts, and hands that on.
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
@@ -165,17 +137,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path):
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert (folder / "report" / "index.html").is_file()
-
-
-def test_help_is_fast_and_has_examples():
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "restor_interp", "--help"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert time.monotonic() - began < 3  # measured 0.3 s on a quiet machine
-    assert "restor-interp run demo" in done.stdout
-    assert Path(sys.executable).exists()
 
 
 # ---- sweeps and designs
@@ -195,7 +156,7 @@ def test_a_sweep_is_planned_with_what_its_trials_share(cli, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_design_is_planned_run_by_run(cli, tmp_path):
+def test_a_design_is_planned_run_by_run(cli, tmp_path, small):
     code, out, _ = cli(
         "plan",
         "bios",
@@ -206,7 +167,7 @@ def test_a_design_is_planned_run_by_run(cli, tmp_path):
         "--json",
         "--out",
         tmp_path / "d",
-        *SMALL,
+        *small,
     )
     assert code == 0
     runs = {row["cell"].split("/")[0] for row in json.loads(out)}
@@ -234,12 +195,3 @@ def test_senseless_sweeps_and_designs_are_one_message(cli, tmp_path, arguments, 
     assert code == 2 and message in err.replace("\n", " ")
     assert "Traceback" not in out + err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("command", "example"),
-    [("sweep", "--try learning_rate=5e-4,1e-3,2e-3"), ("run", "--seeds 3 --rotations 3")],
-)
-def test_help_of_a_command_shows_how_it_is_called(cli, command, example):
-    code, out, _ = cli(command, "--help")
-    assert code == 0 and example in " ".join(out.replace("│", " ").split())
