@@ -17,7 +17,7 @@ PACKAGE = Path(restor_interp.__file__).parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_galleries" not in path.parts)
 
 RANKS = (
-    {"errors", "signatures", "disk", "facts", "fact_files", "data"},
+    {"errors", "signatures", "displays", "disk", "facts", "fact_files", "data"},
     {"corpus", "corpus_files", "prompts"},
     {"models"},
     {"stages", "measure"},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from plotly.graph_objects import Figure
 
 from restor_interp.definitions import Definition, find_definition, load_definitions
 from restor_interp.errors import ConfigError
@@ -19,8 +20,12 @@ from restor_interp.models.loading import load_model
 from restor_interp.pipeline.capturing import state_activations
 from restor_interp.pipeline.training import CORRUPTION
 from restor_interp.presets import RunConfig, read_config
+from restor_interp.reporting.displays import figures
 from restor_interp.reporting.html import write_site
+from restor_interp.reporting.notebook import html_of
+from restor_interp.reporting.parts import Callout, Document, Paragraph
 from restor_interp.reporting.results import EntityResults, RunResults
+from restor_interp.reporting.states import state_table, verdict_on_run
 from restor_interp.reporting.text import summary_text
 from restor_interp.store import Store, write_json
 
@@ -173,6 +178,28 @@ class Run:
             name: entity.run(EntityResults(entity=name, run=results)) for name in results.entities
         }
         return write_site(overview.run(results), pages, self.folder / "report")
+
+    def document(self, entity: str | None = None, *, definitions: Sequence[Path] = ()) -> Document:
+        """The report's first page, or one entity's, before it is HTML: `ri.figures(run.document(
+        "Paris"))` are its plots. Raises `ConfigError` for an entity of which the run knows nothing.
+        """
+        overview, page = self._report_definitions(definitions)
+        results = self.results()
+        return overview.run(results) if entity is None else page.run(results.entity(entity))
+
+    def figures(self, entity: str | None = None) -> dict[str, Figure]:
+        """The plots of the report's first page, or of one entity's, as plotly figures by title."""
+        return figures(self.document(entity))
+
+    def _repr_html_(self) -> str:
+        """The table of states and the verdict, for a notebook."""
+        results = self.results()
+        parts = (
+            Callout(verdict_on_run(results) or "No method has been judged."),
+            state_table(results),
+            Paragraph(f"report: {self.report_index}"),
+        )
+        return html_of(Document(f"Run {results.name}", parts))
 
     def _report_definitions(self, own: Sequence[Path]) -> tuple[Definition, Definition]:
         """Those of the overview and of an entity's page; a file of one's own goes before ours."""
