@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from restor_interp.displays import as_html
 from restor_interp.errors import PromptError, unknown_name
 from restor_interp.measure.objects import diverge
 from restor_interp.measure.questions import state_name
@@ -41,6 +42,8 @@ BYTES_OF_LOGITS = 128 * 2**20
 @dataclass(frozen=True, kw_only=True)
 class Lens:
     """Log-probability and rank of objects after every layer, in several states."""
+
+    _repr_html_ = as_html
 
     states: tuple[str, ...]
     prompts: tuple[Prompt, ...]
