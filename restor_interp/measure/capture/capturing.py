@@ -15,7 +15,7 @@ from restor_interp.measure.capture.passages import Passage
 from restor_interp.measure.capture.rows import Entry, Row, captured, make_rows
 from restor_interp.measure.capture.shared import Prefix, groups, run_rows
 from restor_interp.measure.capture.sites import Reader, site_layouts
-from restor_interp.measure.lens import read_logprobs
+from restor_interp.measure.lens import read_rows
 from restor_interp.measure.objects import continuations
 from restor_interp.models.activations import (
     ALL,
@@ -202,10 +202,13 @@ def _capture_batch(
         run_rows(model, prefix, ids)
     # One copy to the host per site.
     on_host = {name: values.cpu().numpy() for name, values in reader.values.items()}
+    logprobs = None
+    if reader.stream is not None:
+        logprobs = read_rows(model, reader.stream, [row.targets for row in batch])
     for number, row in enumerate(batch):
         values = {name: _own(name, found[number], row) for name, found in on_host.items()}
-        if reader.stream is not None:
-            values[LOGPROBS] = read_logprobs(model, reader.stream[number], row.targets)
+        if logprobs is not None:
+            values[LOGPROBS] = logprobs[number]
         writer.add(row.number, values)
 
 
