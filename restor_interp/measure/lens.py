@@ -180,21 +180,32 @@ def read_lens(
     )
 
 
-def read_logprobs(
-    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
-) -> Float[np.ndarray, "... target"]:
-    """Log-probability (nats) of tokens, read from residual streams.
+@torch.no_grad()
+def read_rows(
+    model: HookedModel,
+    hidden: Float[Tensor, "row layer width"],
+    targets: Sequence[Sequence[int]],
+) -> list[Float[np.ndarray, "layer target"]]:
+    """Log-probability (nats) of each row's own tokens, read from its residual streams.
 
-    Through the final norm and the unembedding of the model's current state.
+    Through the final norm and the unembedding of the model's current state, of as many rows at a
+    time as fit.
     """
-    found = [logprobs for logprobs, _ in _unembedded(model, hidden, targets)]
-    return torch.cat(found).reshape(*hidden.shape[:-1], len(targets)).cpu().numpy()
+    layers = hidden.shape[1]
+    most = max(1, BYTES_OF_LOGITS // (4 * model.vocab_size * layers))
+    found: list[Float[np.ndarray, "layer target"]] = []
+    for first in range(0, len(hidden), most):
+        logits = model.project(hidden[first : first + most].to(model.dtype)).float()
+        total = logits.logsumexp(-1, keepdim=True)
+        for row, own in enumerate(targets[first : first + most]):
+            found.append((logits[row][:, list(own)] - total[row]).cpu().numpy())
+    return found
 
 
 def read_objects(
     model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
 ) -> tuple[Float[np.ndarray, "... target"], Float[np.ndarray, "... target"]]:
-    """The same, and the rank of each token: 1 is the likeliest."""
+    """Log-probability (nats) and rank of tokens, read in the same way; rank 1 is the likeliest."""
     logprobs, ranks = [], []
     for own, logits in _unembedded(model, hidden, targets):
         chosen = logits[:, list(targets)]
