@@ -47,6 +47,7 @@ def run(
     over them in OUT/tables.
     """
     from restor_interp.pipeline import run as run_pipeline
+    from restor_interp.pipeline.crew import number_of_workers
     from restor_interp.presets import resolve, skipped
 
     if dry_run:
@@ -63,7 +64,7 @@ def run(
         err_console.print(f"skipped: {left_out or 'nothing'}", markup=False)
     config = resolve(preset, overrides or [])
     expected = _told_cost(config, out)
-    with Drawn(expected) as drawn:
+    with Drawn(expected, number_of_workers(config)) as drawn:
         finished = run_pipeline(config, out=out, progress=drawn)
     say(finished.summary_text())
     say(_what_next(finished.folder))

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 out_console = Console(highlight=False)
@@ -31,8 +39,10 @@ class Left:
     MOST = 3.0
     """A correction is at most threefold: early cells say little about later ones."""
 
-    def __init__(self, expected: Mapping[str, float]) -> None:
+    def __init__(self, expected: Mapping[str, float], workers: int = 1) -> None:
+        """`expected`: cell -> seconds; so many `workers` compute cells side by side."""
         self.waiting = dict(expected)
+        self.workers = workers
         self.spent = 0.0
         self.foreseen = 0.0
 
@@ -42,28 +52,37 @@ class Left:
         if foreseen is not None:
             self.spent, self.foreseen = self.spent + seconds, self.foreseen + foreseen
 
-    def seconds(self, cell: str = "", elapsed: float = 0.0) -> float | None:
-        """Left after `elapsed` seconds of a cell; None where nothing is expected."""
+    def seconds(self, elapsed: Mapping[str, float] | None = None) -> float | None:
+        """Left, where cells at work have been so for `elapsed` seconds; None where nothing is
+        expected."""
         if not self.waiting:
             return None
         # As if ten seconds had gone as expected, so that a first cell of one second proves nothing.
         ratio = (self.spent + 10) / (self.foreseen + 10)
         ratio = min(self.MOST, max(1 / self.MOST, ratio))
-        current = max(0.0, ratio * self.waiting.get(cell, 0.0) - elapsed)
-        return current + ratio * sum(s for name, s in self.waiting.items() if name != cell)
+        gone = elapsed or {}
+        rest = [max(0.0, ratio * s - gone.get(name, 0.0)) for name, s in self.waiting.items()]
+        return max(sum(rest) / self.workers, *(rest or [0.0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AtWork:
+    label: str
+    began: float
+    task: TaskID
 
 
 class Drawn:
-    """Draws a run's progress: bars on a terminal, plain lines elsewhere.
+    """Draws a run's progress: a bar per cell at work on a terminal, plain lines elsewhere.
 
-    `expected`: cell -> seconds, for the time that is left.
+    `expected`: cell -> seconds, and how many `workers` there are, for the time that is left.
     """
 
-    def __init__(self, expected: Mapping[str, float] | None = None) -> None:
+    def __init__(self, expected: Mapping[str, float] | None = None, workers: int = 1) -> None:
         self.live = err_console.is_terminal
         self.began = time.monotonic()
         self.last_line = 0.0
-        self.left = Left(expected or {})
+        self.left = Left(expected or {}, workers)
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -74,9 +93,7 @@ class Drawn:
             console=err_console,
             transient=True,
         )
-        self.task = self.bars.add_task("starting", total=None, detail="", left="")
-        self.label = self.cell = ""
-        self.began_cell = self.began
+        self.at_work: dict[str, _AtWork] = {}
 
     def __enter__(self) -> "Drawn":
         if self.live:
@@ -88,35 +105,32 @@ class Drawn:
             self.bars.stop()
 
     def started(self, cell: str, number: int, total: int) -> None:
-        self.label, self.cell = f"[{number}/{total}] {cell}", cell
-        self.began_cell = time.monotonic()
-        self.bars.update(
-            self.task,
-            description=escape(self.label),
-            total=None,
-            completed=0,
-            detail="",
-            left=self._left(),
-        )
+        label = f"[{number}/{total}] {cell}"
+        task = self.bars.add_task(escape(label), total=None, detail="", left="")
+        self.at_work[cell] = _AtWork(label=label, began=time.monotonic(), task=task)
+        self.bars.update(task, left=self._left())
 
-    def advanced(self, done: int, total: int) -> None:
+    def advanced(self, done: int, total: int, cell: str | None = None) -> None:
+        now = self.at_work[cell or list(self.at_work)[-1]]
         self.bars.update(
-            self.task, completed=done, total=total, detail=f"{done}/{total}", left=self._left()
+            now.task, completed=done, total=total, detail=f"{done}/{total}", left=self._left()
         )
         if not self.live and time.monotonic() - self.last_line > 30:
             self.last_line = time.monotonic()
-            self._line(f"{self.label}: {done}/{total}{self._left(', ')}")
+            self._line(f"{now.label}: {done}/{total}{self._left(', ')}")
 
     def finished(self, cell: str, seconds: float, outcome: str) -> None:
         self.left.finished(cell, seconds)
-        self.cell = ""
-        self._line(f"{self.label}: {outcome} in {seconds:.1f} s{self._left(', ')}")
+        was = self.at_work.pop(cell)
+        self.bars.remove_task(was.task)
+        self._line(f"{was.label}: {outcome} in {seconds:.1f} s{self._left(', ')}")
 
     def note(self, text: str) -> None:
         self._line(text)
 
     def _left(self, before: str = "") -> str:
-        seconds = self.left.seconds(self.cell, time.monotonic() - self.began_cell)
+        now = time.monotonic()
+        seconds = self.left.seconds({cell: now - at.began for cell, at in self.at_work.items()})
         if seconds is None:
             return ""
         minutes = f"{math.ceil(seconds / 60)} min" if seconds > 90 else f"{math.ceil(seconds)} s"

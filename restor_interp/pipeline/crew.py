@@ -32,9 +32,8 @@ from restor_interp.pipeline.workbench import Workbench
 from restor_interp.presets import RunConfig
 from restor_interp.store import Store
 
-WORKER_BYTES = 3 * 2**30
-"""Memory that a worker with the embedded model takes at most, about: it trains, and a training
-needs a few copies of its activations."""
+UNKNOWN_BYTES = 4e9
+"""Memory of a worker whose model says nothing of its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +94,15 @@ def number_of_workers(config: RunConfig) -> int:
         return config.workers
     if config.device != "cpu" or config.threads is None:
         return 1
+    from restor_interp.pipeline.estimating import memory_bytes  # it plans runs
+
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     memory = available_memory()
-    most = cores if memory is None else memory // WORKER_BYTES
-    return max(1, min(cores // config.threads, most))
+    number = cores // config.threads
+    if memory is not None and number > 1:
+        number = min(number, int(memory // (memory_bytes(config) or UNKNOWN_BYTES)))
+    return max(1, number)
 
 
 def compute(step: Step, store: Store) -> Outcome:

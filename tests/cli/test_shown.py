@@ -16,11 +16,11 @@ def test_what_is_left_is_what_was_expected_corrected_by_what_was_seen():
     assert left.seconds() == pytest.approx(60)
     left.finished("a", 10.0)  # as expected
     assert left.seconds() == pytest.approx(50)
-    assert left.seconds("b", elapsed=5) == pytest.approx(45)
+    assert left.seconds({"b": 5}) == pytest.approx(45)
     left.finished("b", 50.0)
     # (10 + 50 + 10) spent and supposed for (10 + 20 + 10) that were expected
     assert left.seconds() == pytest.approx(30 * 70 / 40)
-    assert left.seconds("c", elapsed=1000) == 0  # never negative
+    assert left.seconds({"c": 1000}) == 0  # never negative
     left.finished("c", 1.0)
     assert left.seconds() is None
 
@@ -31,6 +31,26 @@ def test_a_correction_has_bounds_and_an_unexpected_cell_changes_nothing():
     assert left.seconds() == pytest.approx(200)
     left.finished("a", 1e6)
     assert left.seconds() == pytest.approx(300)
+
+
+def test_what_is_left_is_shared_by_workers_but_not_a_single_cell():
+    left = Left({"long": 100.0, "a": 10.0, "b": 10.0}, workers=2)
+    assert left.seconds() == pytest.approx(100)  # the others fit beside it
+    left.finished("long", 100.0)
+    assert left.seconds({"a": 4}) == pytest.approx(10)
+    assert Left({"a": 10.0, "b": 10.0, "c": 10.0}, workers=2).seconds() == pytest.approx(15)
+
+
+def test_cells_side_by_side_have_lines_of_their_own(capsys):
+    with Drawn() as drawn:
+        drawn.last_line = -1e9
+        drawn.started("one", 1, 2)
+        drawn.started("two", 2, 2)
+        drawn.advanced(3, 9, "one")
+        drawn.finished("one", 5.0, "done")
+        drawn.finished("two", 6.0, "done")
+    lines = [line.strip().split("  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["[1/2] one: 3/9", "[1/2] one: done in 5.0 s", "[2/2] two: done in 6.0 s"]
 
 
 def test_lines_tell_what_is_left_only_where_something_is_expected(capsys):

@@ -1,6 +1,7 @@
 """One small run on the calibration model, shared by the tests that only look at it."""
 
 import pytest
+from filelock import FileLock
 
 from restor_interp.data.bios import bios_facts
 from restor_interp.pipeline import run
@@ -50,6 +51,9 @@ def small_config():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, small_config):
-    """The run, finished once."""
-    return run(small_config, out=tmp_path_factory.mktemp("runs") / "small")
+def finished(tmp_path_factory, small_config, request):
+    """The run, finished once, whichever of several test processes comes first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if hasattr(request.config, "workerinput") else base
+    with FileLock(base / "small.lock"):
+        return run(small_config, out=base / "small")

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from restor_interp.errors import ConfigError, DataError, RestorError
-from restor_interp.pipeline import crew, run, running, steps
+from restor_interp.pipeline import crew, estimating, run, running, steps
 from restor_interp.presets import resolve
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="workers are ended by signals")
@@ -228,7 +228,7 @@ def _lives(pid):
         (("workers=auto", "threads=1"), 8, 2**40, 8),
         (("workers=auto", "threads=3"), 8, 2**40, 2),
         (("workers=auto", "threads=16"), 8, 2**40, 1),
-        (("workers=auto", "threads=1"), 8, 5 * crew.WORKER_BYTES, 5),
+        (("workers=auto", "threads=1"), 8, int(5.5e9), 5),
         (("workers=auto", "threads=1"), 8, 2**20, 1),
         (("workers=auto", "threads=1"), 8, None, 8),
         (("workers=auto", "threads=1", "device=cuda"), 8, 2**40, 1),
@@ -237,6 +237,7 @@ def _lives(pid):
 def test_as_many_workers_as_cores_and_memory_allow(overrides, cores, memory, expected, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(cores), raising=False)
     monkeypatch.setattr(crew, "available_memory", lambda: memory)
+    monkeypatch.setattr(estimating, "memory_bytes", lambda config: 1e9)
     assert crew.number_of_workers(resolve("bios", list(overrides))) == expected
 
 

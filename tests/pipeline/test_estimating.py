@@ -73,7 +73,7 @@ def planted(folder, config, seconds):
 
 def test_seconds_come_from_the_runs_beside_it_and_scale_with_the_work(tmp_path):
     planted(tmp_path / "old", BIOS, {"evaluate/clean": 8.0, "train/npo": 12.0})
-    twice = resolve("bios", ["unlearning.steps=60", "questions.contexts=6"])
+    twice = resolve("bios", ["unlearning.steps=60", "questions.contexts=6", "workers=1"])
     found = cost(
         twice, ["evaluate/npo", "train/npo", "nothing/like"], out=tmp_path / "new", measure=False
     )
@@ -83,6 +83,19 @@ def test_seconds_come_from_the_runs_beside_it_and_scale_with_the_work(tmp_path):
     assert found.seconds == pytest.approx(40 + estimating.PUBLISH_SECONDS)
     assert found.unknown == ("nothing/like",) and "nothing/like" in found.text()
     assert "runs beside it" in found.source
+
+
+def test_workers_share_the_work_but_for_what_is_one_chain(tmp_path):
+    planted(
+        tmp_path / "old", BIOS, {"train/corruption": 30.0, "evaluate/clean": 8.0, "explain": 4.0}
+    )
+    cells = ["train/corruption", "explain", *(f"evaluate/{n}" for n in ("npo", "kl", "ga", "wga"))]
+    for workers, seconds in ((1, 34 + 4 * 8), (2, 34), (3, 34)):
+        config = resolve("bios", [f"workers={workers}"])
+        found = cost(config, cells, out=tmp_path / "new", measure=False)
+        assert found.seconds == pytest.approx(seconds + estimating.PUBLISH_SECONDS)
+        alone = memory_bytes(config)
+        assert alone is not None and found.memory == pytest.approx(workers * alone)
 
 
 @pytest.mark.parametrize("change", ["dtype=bfloat16", "threads=3", "model=smollm2-135m"])

@@ -212,18 +212,21 @@ def test_a_run_killed_in_the_middle_gives_the_same_tables(finished, small_config
         def note(self, text): ...
 
     folder = tmp_path / "killed"
+    # Cells that the interruptions cannot reach are left out, and so compared by no one here.
+    fewer = {"analyses": ("causal_trace", "retention"), "probes": (), "surveys": ()}
+    explanation = small_config.explanation.model_copy(update=fewer)
+    config = small_config.model_copy(update={"explanation": explanation})
     for cell, step in (("train/corruption", 5), ("train/npo", 3), ("margins/npo", 0)):
         with pytest.raises(Killed):
-            run(small_config, out=folder, progress=Killer(cell, step))
+            run(config, out=folder, progress=Killer(cell, step))
         assert not (folder / "lease.json").exists()
-    resumed = run(small_config, out=folder)
-    for step in (2,):
-        expected, found = (one.activations("npo", step=step) for one in (finished, resumed))
-        for layer in (0, 6, 12):
-            np.testing.assert_array_equal(
-                expected.select(site="resid", layer=layer), found.select(site="resid", layer=layer)
-            )
-    for name in TABLES:
+    resumed = run(config, out=folder)
+    expected, found = (one.activations("npo", step=2) for one in (finished, resumed))
+    for layer in (0, 6, 12):
+        np.testing.assert_array_equal(
+            expected.select(site="resid", layer=layer), found.select(site="resid", layer=layer)
+        )
+    for name in ("facts", "answers", "choices", "margins", "training", "traces", "retention"):
         expected, found = finished.table(name), resumed.table(name)
         volatile = [column for column in ("seconds",) if column in expected]
         pd.testing.assert_frame_equal(

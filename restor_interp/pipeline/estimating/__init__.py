@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from restor_interp.errors import RestorError
+from restor_interp.pipeline.crew import number_of_workers
 from restor_interp.pipeline.estimating.reference import REFERENCE, REFERENCE_SPEED
 from restor_interp.pipeline.estimating.speed import model_folder, model_speed, parameters
 from restor_interp.pipeline.estimating.work import Rates, bare, rates, seconds_of, units
@@ -30,7 +31,7 @@ LIBRARIES_BYTES = 0.75e9
 PUBLISH_SECONDS = 20.0
 """Loading the model, and tables and report at the end."""
 MOST_NEIGHBOURS = 12
-_ALONE = ("data", "train/corruption", "explain")
+_CHAIN = ("data", "train/corruption", "explain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,21 +116,21 @@ def cost(
                 " and runs beside it" if len(missing) < len(names) else ""
             )
     of = {name: value for name, value in seconds.items() if value is not None}
+    memory = memory_bytes(config)
     return Cost(
-        seconds=_together(of, config.workers) + PUBLISH_SECONDS if of else None,
-        memory=memory_bytes(config),
+        seconds=_together(config, of) + PUBLISH_SECONDS if of else None,
+        memory=None if memory is None else memory * number_of_workers(config),
         of=of,
         unknown=tuple(name for name in names if name not in of),
         source=source if of else "nothing like it was measured here",
     )
 
 
-def _together(seconds: Mapping[str, float], workers: int | str) -> float:
-    """What cells take when so many are computed side by side; the corruption, which everything
-    waits for, and the verdict, which waits for everything, are computed alone."""
-    alone = sum(s for name, s in seconds.items() if bare(name) in _ALONE)
-    beside = workers if isinstance(workers, int) else 1
-    return alone + (sum(seconds.values()) - alone) / beside
+def _together(config: RunConfig, seconds: Mapping[str, float]) -> float:
+    """What cells take when workers compute them side by side: no less than the corruption, which
+    most others wait for, and the verdict, which waits for all."""
+    chain = sum(s for name, s in seconds.items() if bare(name) in _CHAIN)
+    return max(chain, sum(seconds.values()) / number_of_workers(config))
 
 
 def _seconds(config: RunConfig, cell: str, facts: int, known: Rates) -> float | None:
