@@ -174,6 +174,16 @@ def test_rows_may_be_left_out_and_are_told(tmp_path, caplog):
     assert f"{path}:3: 'true' (column 'right') is empty" in caplog.text
 
 
+def test_rows_on_one_line_are_numbered_and_told_apart(tmp_path, caplog):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([ROWS[0], ROWS[1] | {"right": ""}, ROWS[2], ROWS[0]]))
+    assert [problem.partition(":")[0] for problem in problems(path)[1:]] == ["2", "4"]
+    with caplog.at_level(logging.WARNING):
+        facts = ri.load_columns(path, COLUMNS, leave_out=True)
+    assert [fact.entity for fact in facts] == ["Peru", "Oman"]
+    assert "left out 2 of 4 rows" in caplog.text
+
+
 def test_where_nothing_is_left_nothing_is_left_out(tmp_path):
     path = write(tmp_path, ".csv", [ROWS[0] | {"right": ""}])
     with pytest.raises(DataError, match="cannot be used: 1 problem"):

@@ -14,8 +14,7 @@ import contextlib
 import csv
 import io
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,11 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 
 _LISTS = ("true", "aliases")
 """What may be several texts: a list, or a text that is a JSON list."""
-_BETWEEN_ELEMENTS = re.compile(r"[\s,]*")
+_BETWEEN_ELEMENTS = " \t\r\n,"
 _FAILURES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration)
 _Rows = Iterator[tuple[int, Row | str]]
-"""Line (of Parquet: row) number, from 1 on, and the row, or what is wrong there."""
+"""Number of the line from 1 on (of the row in Parquet, and in JSON of one line), and the row, or
+what is wrong there."""
 
 
 def load_columns(
@@ -65,9 +65,9 @@ def load_columns(
             instead of refusing the file.
 
     Raises:
-        DataError: the first problems as `file:line: problem` (Parquet has rows for lines): a
-            column that is not there, an empty cell, a question that does not name its entity, a
-            fact that stands twice, a false object that is right.
+        DataError: the first problems as `file:line: problem` (`file:row` for Parquet, and for JSON
+            whose rows share lines): a column that is not there, an empty cell, a question that does
+            not name its entity, a fact that stands twice, a false object that is right.
         ConfigError: a key that a fact does not have, or one that is needed and not mapped.
     """
     _check_keys(columns)
@@ -196,15 +196,26 @@ def _listed_rows(path: Path, text: str) -> _Rows:
         elements = parse(text)
     except UnreadableError as error:
         raise DataError(f"{path}:{error.line}: {error}") from None
-    decoder = json.JSONDecoder()
-    place = text.index("[") + 1
-    number, counted = 1, 0
-    for element in elements:
-        between = _BETWEEN_ELEMENTS.match(text, place)
-        place = between.end() if between else place
-        number, counted = number + text.count("\n", counted, place), place
+    lines = _lines_of(text, len(elements))
+    for number, element in zip(lines, elements, strict=True):
         yield number, _object(element)
-        _, place = decoder.raw_decode(text, place)
+
+
+def _lines_of(text: str, number: int) -> Sequence[int]:
+    """The line on which each element of a JSON list begins; their places in it (from 1 on) where
+    several begin on one line, so that every row has a number of its own."""
+    decoder, lines = json.JSONDecoder(), []
+    place = text.index("[") + 1
+    line = 1 + text.count("\n", 0, place)
+    for _ in range(number):
+        begin = place
+        while text[begin] in _BETWEEN_ELEMENTS:
+            begin += 1
+        line += text.count("\n", place, begin)
+        lines.append(line)
+        _, place = decoder.raw_decode(text, begin)
+        line += text.count("\n", begin, place)
+    return lines if len(set(lines)) == number else range(1, number + 1)
 
 
 def _object(value: Any) -> Row | str:
