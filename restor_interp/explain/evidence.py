@@ -7,7 +7,7 @@ wrote can change what it says.
 import itertools
 from collections.abc import Sequence
 
-from restor_interp.explain.mechanism import Readings, Verdict, measured
+from restor_interp.explain.mechanism import Readings, Verdict, measured, number
 from restor_interp.explain.readings import Places
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
 
@@ -58,7 +58,7 @@ _SAYS = {
 
 
 def _subject(verdict: Verdict, readings: Readings, places: Places) -> str:
-    share = _number(readings.r_subject)
+    share = number(readings.r_subject)
     where = "" if places.subject is None else f" at layer {places.subject}"
     if not share:
         return "whether the subject carries the answer was not measured"
@@ -67,7 +67,7 @@ def _subject(verdict: Verdict, readings: Readings, places: Places) -> str:
 
 
 def _mid(verdict: Verdict, readings: Readings, places: Places) -> str:
-    share = _number(readings.r_mid)
+    share = number(readings.r_mid)
     where = "" if places.mid is None else f" at layer {places.mid}"
     if not share:
         return "whether it reaches the last token was not measured"
@@ -78,7 +78,7 @@ def _mid(verdict: Verdict, readings: Readings, places: Places) -> str:
 
 
 def _out(verdict: Verdict, readings: Readings, places: Places) -> str:
-    if not _number(readings.r_out):
+    if not number(readings.r_out):
         return "the margin of the answer was not measured"
     words = _SAYS.get(verdict.said[2] or "", "the answer has a share")
     return f"{words} ({_margin(readings, places)})"
@@ -86,17 +86,13 @@ def _out(verdict: Verdict, readings: Readings, places: Places) -> str:
 
 def _margin(readings: Readings, places: Places) -> str:
     """The shares that the answer is judged by; the second one where it is what decides."""
-    share, answer = _number(readings.r_out), _number(readings.answer)
+    share, answer = number(readings.r_out), number(readings.answer)
     if places.out_is_share:
         return f"{share} of what clean says"
     told = f"margin {share} of clean's"
     assert readings.r_out is not None
     decides = bool(answer) and readings.r_out - (readings.answer or 0) >= APART
     return f"{told}, {answer} of what clean says beyond chance" if decides else told
-
-
-def _number(value: float | None) -> str:
-    return f"{value:.2f}".replace("-", "−") if measured(value) and value is not None else ""
 
 
 # ---- a sentence per mechanism
@@ -109,7 +105,7 @@ def _restored(verdict: Verdict, readings: Readings, places: Places, thresholds: 
         f"{_out(verdict, readings, places)}: restored"
     )
     if verdict.refuter == "passed":
-        return f"{told}, which its sham does not do ({_number(readings.sham_r_out)})"
+        return f"{told}, which its sham does not do ({number(readings.sham_r_out)})"
     return f"{told}; {verdict.reason}"
 
 
@@ -120,7 +116,7 @@ def _never_lost(
     return (
         f"{_subject(verdict, readings, places)}, {_mid(verdict, readings, places)} and "
         f"{_out(verdict, readings, places)}: never lost, the corrupted state has it too "
-        f"({_number(readings.corrupted_r_out)})"
+        f"({number(readings.corrupted_r_out)})"
     )
 
 
@@ -132,7 +128,7 @@ def _late_override(
     if places.writers and places.written is not None:
         verb = "writes" if len(places.writers) == 1 else "write"
         told += (
-            f"{layer_range(places.writers)} {verb} {_number(places.written)} logits for the false "
+            f"{layer_range(places.writers)} {verb} {number(places.written)} logits for the false "
             f"object that the clean model does not ({margin})"
         )
     else:
@@ -211,14 +207,14 @@ def _at(layer: int | None) -> str:
 
 def _closes(effect: float | None, thresholds: Thresholds, *, many: bool = False) -> str:
     """`restores it (0.71 of the gap)`, or how much it closes where that is less than restoring."""
-    share, ending = _number(effect), "" if many else "s"
+    share, ending = number(effect), "" if many else "s"
     if effect is not None and effect >= thresholds.restores:
         return f"restore{ending} it ({share} of the gap)"
     return f"close{ending} {share} of the gap"
 
 
 def _closes_not(control: float | None, thresholds: Thresholds, *, many: bool = True) -> str:
-    share, verb = _number(control), "do" if many else "does"
+    share, verb = number(control), "do" if many else "does"
     if control is not None and control < thresholds.beyond_control:
         return f"{verb} not ({share})"
     return f"{verb} less ({share})"
@@ -234,7 +230,7 @@ def _stranger(control: float | None, thresholds: Thresholds, *, many: bool = Fal
 
 
 def _route(verdict: Verdict, readings: Readings) -> str:
-    share = _number(readings.route_similarity)
+    share = number(readings.route_similarity)
     if "same_route" in verdict.flags:
         return f"by the clean model's route (cosine {share})"
     if "new_route" in verdict.flags:
@@ -246,10 +242,10 @@ def _flags(verdict: Verdict, readings: Readings, places: Places) -> list[str]:
     told = []
     if "false_active" in verdict.flags:
         where = "" if places.false is None else f" at layer {places.false} of the lens"
-        told.append(f"inside, the false object leads by {_number(readings.false_lead)} nats{where}")
+        told.append(f"inside, the false object leads by {number(readings.false_lead)} nats{where}")
     if "general_damage" in verdict.flags:
         told.append(
             "untouched facts of its relation fell as much (margin "
-            f"{_number(readings.untouched_r_out)} of clean's)"
+            f"{number(readings.untouched_r_out)} of clean's)"
         )
     return told

@@ -173,6 +173,11 @@ def measured(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def number(value: float | None) -> str:
+    """Two decimals, with a minus sign as it is printed; nothing of what was not measured."""
+    return f"{value:.2f}".replace("-", "−") if value is not None and measured(value) else ""
+
+
 # ---- refuters: each returns whether the class passed, and why not
 
 _Told = tuple[Refuter, str | None]
@@ -184,7 +189,10 @@ def _sham(readings: Readings, bands: Bands, thresholds: Thresholds) -> _Told:
     if said is None:
         return "not measured", "its sham was not measured"
     if said == "intact":
-        return "failed", f"its sham restores as much ({readings.sham_r_out:.2f} of clean's margin)"
+        return (
+            "failed",
+            f"its sham restores as much ({number(readings.sham_r_out)} of clean's margin)",
+        )
     return "passed", None
 
 
@@ -195,8 +203,8 @@ def _late(readings: Readings, bands: Bands, thresholds: Thresholds) -> _Told:
     assert readings.late_effect is not None and readings.late_control is not None
     if readings.late_effect - readings.late_control < thresholds.beyond_control:
         return "failed", (
-            f"clean late layers close {readings.late_effect:.2f} of the gap and random modules of "
-            f"equal norm {readings.late_control:.2f}"
+            f"clean late layers close {number(readings.late_effect)} of the gap and random modules "
+            f"of equal norm {number(readings.late_control)}"
         )
     return "passed", None
 
@@ -225,10 +233,13 @@ def _restoring(
 ) -> _Told:
     assert effect is not None
     if effect < thresholds.restores:
-        return "failed", f"{what} close only {effect:.2f} of the gap"
+        return "failed", f"{what} close only {number(effect)} of the gap"
     beyond = effect - control if control is not None and math.isfinite(control) else math.inf
     if beyond < thresholds.beyond_control:
-        return "failed", f"{what} close {effect:.2f} of the gap, another entity's {control:.2f}"
+        return (
+            "failed",
+            f"{what} close {number(effect)} of the gap, another entity's {number(control)}",
+        )
     return "passed", None
 
 

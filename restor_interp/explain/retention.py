@@ -97,6 +97,14 @@ class Band:
             n_lost=len(lost.shares),
         )
 
+    def edges(self, thresholds: Thresholds = DEFAULT) -> tuple[float, float]:
+        """(above it a share is intact, below it lost): the controls', and never beyond what the
+        thresholds allow. NaN without controls."""
+        return (
+            float(np.maximum(self.intact_above, thresholds.never_intact_below)),
+            float(np.minimum(self.lost_below, thresholds.never_lost_above)),
+        )
+
     def verdict(self, share: float, thresholds: Thresholds = DEFAULT) -> str | None:
         """`intact`, `lost` or `between`; None of what was not measured or has no controls."""
         if math.isnan(share) or math.isnan(self.intact_above) or math.isnan(self.lost_below):

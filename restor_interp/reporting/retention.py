@@ -143,8 +143,9 @@ def _reading(fact: RowOf, lines: Sequence[Series], read: Retained, site: str) ->
         own = read.by_fact.get((fact["fact_id"], line.name), {})
         if own.get(column) is not None:
             told.append(f"{line.name} {plain(own[column])} ({own[verdict] or 'no verdict'})")
+    intact, lost = band.edges()
     return (
         f"; read at layer {layer}: {', '.join(told) or 'nothing measured'}; intact above "
-        f"{plain(band.intact_above)} (n = {band.n_intact}), lost below {plain(band.lost_below)} "
+        f"{plain(intact)} (n = {band.n_intact}), lost below {plain(lost)} "
         f"(n = {band.n_lost})"
     )

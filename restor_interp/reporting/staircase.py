@@ -98,11 +98,9 @@ def _lines(rows: Sequence[RowOf]) -> tuple[Series, ...]:
 
 
 def _bands(held: Retained) -> tuple[Series, ...]:
-    bands = _judging(held)
-    edges = {
-        "intact above": ("control", [math.nan if b is None else b.intact_above for b in bands]),
-        "lost below": ("control 2", [math.nan if b is None else b.lost_below for b in bands]),
-    }
+    bands = [(math.nan, math.nan) if b is None else b.edges() for b in _judging(held)]
+    intact, lost = zip(*bands, strict=True)
+    edges = {"intact above": ("control", intact), "lost below": ("control 2", lost)}
     return tuple(
         Series(name=name, x=tuple(range(len(STEPS))), y=tuple(values), look=look)
         for name, (look, values) in edges.items()

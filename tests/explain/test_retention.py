@@ -11,6 +11,7 @@ import pytest
 
 from restor_interp.explain.retention import Band, depth_scores, retained
 from restor_interp.explain.tables import fate_rows
+from restor_interp.explain.thresholds import DEFAULT
 
 # Five layers; effects (nats) of the clean donor in two untouched facts, and in one lost one that
 # would choose other layers.
@@ -127,6 +128,17 @@ def test_shares_are_read_at_the_layers_and_judged_by_the_bands(table):
 def test_a_band_claims_nothing_on_its_edges_or_between(share, verdict):
     band = Band(layer=0, intact_above=0.8, lost_below=0.2, n_intact=9, n_lost=9)
     assert band.verdict(share) == verdict
+
+
+def test_edges_that_are_drawn_are_where_verdicts_turn():
+    band = Band(layer=0, intact_above=0.8, lost_below=0.2, n_intact=9, n_lost=9)
+    assert band.edges() == (0.8, 0.2)
+    loose = Band(layer=0, intact_above=0.1, lost_below=1.3, n_intact=9, n_lost=9)
+    assert loose.edges() == (DEFAULT.never_intact_below, DEFAULT.never_lost_above) == (0.5, 0.5)
+    assert loose.verdict(0.51) != "lost" and loose.verdict(0.49) != "intact"
+    assert np.isnan(
+        Band(layer=0, intact_above=math.nan, lost_below=math.nan, n_intact=0, n_lost=0).edges()
+    ).all()
 
 
 def test_overlapping_bands_and_missing_controls_claim_nothing():
