@@ -26,7 +26,7 @@ def site(documentation_tools, root, tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
         cwd=root,
-        env=os.environ | NO_PROXY,
+        env=os.environ | NO_PROXY | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -75,7 +75,8 @@ def test_every_public_name_is_described_once(site):
         if name.startswith("reference/")
         for match in re.findall(r'<h\d id="restor_interp\.(\w+)"', text)
     ]
-    assert sorted(found) == sorted(restor_interp.__all__)
+    public = set(restor_interp.__all__)  # modules that describe a format are on the pages as well
+    assert sorted(name for name in found if name in public) == sorted(public)
 
 
 def test_every_table_is_described_with_its_columns(site, root):
