@@ -12,13 +12,15 @@ SMALL = [
     "data.documents_per_entity=4", "questions.contexts=1", "questions.candidates=6",
     "explanation.lens_facts=2", "explanation.traced_facts=1", "explanation.probes=[]",
     "explanation.capture=false", "explanation.surveys=[]", "unlearning={steps: 2}",
-    "corruption={epochs: 1}",
+    "corruption={epochs: 1}", "workers=1",
     "methods={npo: {method: npo}}",
 ]  # fmt: skip
 """Overrides with which the preset `bios` takes seconds."""
 
 LEAST = [
-    *SMALL[:-1], "explanation.analyses=[logit_lens]", "shams=[]",
+    *SMALL[:-1], "explanation.analyses=[logit_lens]", "shams=[]", "rollback=[]",
+    "data.corrupted=[Alba Delmonte, Dario Wintrop]", "data.untouched=[Anouk Norwell]",
+    "data.sham=[Bruno Jorvik]",
     "methods={npo: {method: npo}, grad_diff: {method: grad_diff}}",
 ]  # fmt: skip
 """The same with two methods, and hardly anything looked at inside."""

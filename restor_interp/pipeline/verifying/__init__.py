@@ -11,6 +11,7 @@
 Nothing is written. A damaged cell is computed again by the run's own command.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -74,11 +75,14 @@ def verify(
     is_finished = (run.folder / "manifest.json").is_file()
     checks = []
     for number, name in enumerate(promises, 1):
-        progress.started(name, number, len(promises))
-        if is_finished or name in _OF_ANY_RUN:
-            checks.append(_checked(name, run))
-        else:
+        if not is_finished and name not in _OF_ANY_RUN:
             checks.append(Check(promise=name, looked_at=0, skipped="the run is not finished"))
+            continue
+        progress.started(name, number, len(promises))
+        began = time.monotonic()
+        checks.append(_checked(name, run))
+        outcome = f"{len(checks[-1].findings)} wrong" if checks[-1].findings else "holds"
+        progress.finished(name, time.monotonic() - began, outcome)
     return checks
 
 

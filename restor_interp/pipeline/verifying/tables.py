@@ -29,7 +29,7 @@ def _wrong_tables(run: Run, names: Sequence[str], cells: Sequence[str]) -> Itera
         except ConfigError:
             yield Finding(place=place, problem="is missing", mend=mend)
             continue
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged file makes its reader raise whatever it meets
             yield Finding(place=place, problem=f"cannot be read: {error}", mend=mend)
             continue
         missing = [column for column in TABLES.get(name, ()) if column not in frame.columns]
