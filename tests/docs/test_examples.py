@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import restor_interp as ri
 from restor_interp.cli import app
 from restor_interp.models.loading import model_status
 from restor_interp.presets import RunConfig, resolve, setting_names
@@ -64,6 +65,10 @@ def blocks(page: Path) -> list[Block]:
 
 def runnable(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.title or block.language == "python"]
+
+
+def needs_embedded(page: Path) -> bool:
+    return any('smollm2-135m"' in block.text for block in runnable(page))
 
 
 def name(page: Path) -> str:
@@ -117,6 +122,7 @@ def fates(printed: str) -> dict[str, dict[str, int]]:
     }
 
 
+@pytest.mark.slow
 def test_an_own_model_is_corrupted_and_unlearned_as_the_page_says(made):
     """Training differs between processors by a fact or two; what the page says of it must hold."""
     stored = (TUTORIALS / "own_model.txt").read_text()
@@ -131,6 +137,7 @@ def test_an_own_model_is_corrupted_and_unlearned_as_the_page_says(made):
             assert told[state].get("restored", 0) + told[state].get("guessed", 0) <= 2
 
 
+@pytest.mark.slow
 def test_a_probe_reads_a_run_as_the_page_says(made, capsys, same_output):
     found = run_script(TUTORIALS / "own_probe.py", str(made[0] / "run"), capture=capsys)
     same_output(found, (TUTORIALS / "own_probe.txt").read_text())
@@ -139,11 +146,35 @@ def test_a_probe_reads_a_run_as_the_page_says(made, capsys, same_output):
 # ---- code on pages
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """The smallest run that has what pages look at: states, deltas, tables."""
+    people = list(dict.fromkeys(fact.entity for fact in ri.load_facts("bios")))
+    overrides = [
+        *(
+            f"data.{part}=[{people[n]}]"
+            for n, part in enumerate(("corrupted", "untouched", "sham"))
+        ),
+        "methods={npo: {method: npo}}",
+        "shams=[]",
+        "rollback=[]",
+        "data.documents_per_entity=2",
+        "questions.contexts=2",
+        "questions.candidates=4",
+        "questions.substitutes=2",
+        "corruption.epochs=1",
+        "unlearning.steps=1",
+        *(f"explanation.{key}=[]" for key in ("probes", "analyses", "surveys")),
+        "explanation.capture=false",
+    ]
+    return ri.run("bios", out=tmp_path_factory.mktemp("runs") / "bios", overrides=overrides).folder
+
+
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, made):
+def workplace(tmp_path, monkeypatch, small_run):
     """An empty folder with a finished run in `runs/bios`, and files as others publish them."""
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "bios").symlink_to(made[0] / "run")
+    (tmp_path / "runs" / "bios").symlink_to(small_run)
     for file, rows in PUBLISHED.items():
         write(tmp_path / file, rows)
     monkeypatch.chdir(tmp_path)
@@ -152,11 +183,18 @@ def workplace(tmp_path, monkeypatch, made):
 
 # What other libraries say about each other is not an error of a page.
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow, pytest.mark.embedded] * needs_embedded(page))
+        for page in PAGES
+        if runnable(page)
+    ],
+    ids=name,
+)
 def test_the_code_of_a_page_runs(page, workplace):
-    needs_embedded = any('smollm2-135m"' in block.text for block in runnable(page))
     there = {row.name: row.present for row in model_status()}
-    if needs_embedded and not there["smollm2-135m"]:
+    if needs_embedded(page) and not there["smollm2-135m"]:
         pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in runnable(page):
