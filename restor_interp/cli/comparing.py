@@ -76,7 +76,7 @@ def _draw(found: Any) -> None:
     from restor_interp.reporting.comparing import HEADLINE
     from restor_interp.reporting.comparison_parts import (
         LIMITS,
-        comparison_verdict,
+        comparison_sentence,
         difference_cell,
         is_apart,
         side_cell,
@@ -116,7 +116,7 @@ def _draw(found: Any) -> None:
     rest = len(found.fate_changes) - len(rows)
     if rest:
         err_console.print(f"… and {rest} more on the page", style="dim")
-    say(comparison_verdict(found)[0].text)
+    say(comparison_sentence(found))
 
 
 def _as_values(found: Any, page: Path) -> dict[str, Any]:

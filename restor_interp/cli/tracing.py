@@ -74,7 +74,7 @@ def trace(
 
 def _measured(
     prompt: str, subject: str, answer: str | None, against: str | None, *, model: str,
-    kinds: tuple[str, ...], device: str, substitute: str | None, **settings: Any,
+    kinds: Any, device: str, substitute: str | None, **settings: Any,
 ) -> tuple[dict[str, Any], str]:  # fmt: skip
     """kind -> its trace, and the model's name."""
     from restor_interp.measure.subjects import with_subject
@@ -86,7 +86,7 @@ def _measured(
     (found,) = trace_many(
         loaded, [asked], [answer], [against], kinds=kinds, substitutes=[substitute], **settings
     )
-    return dict(found), loaded.name
+    return {str(kind): trace for kind, trace in found.items()}, loaded.name
 
 
 def _draw(prompt: str, traces: dict[str, Any], model: str) -> None:

@@ -27,19 +27,24 @@ LIMITS = (
 
 
 def comparison_verdict(results: Comparison) -> tuple[Part, ...]:
-    """How many facts met another fate, pair by pair, and what intervals mean."""
+    """How many facts met another fate, and what intervals mean."""
+    return (
+        Callout(comparison_sentence(results), tone="verdict"),
+        Paragraph(LIMITS, quiet=True),
+    )
+
+
+def comparison_sentence(results: Comparison) -> str:
+    """How many facts met another fate, pair by pair."""
     told = []
     for pair in results.pairs:
         changed = sum(change.label == pair.label for change in results.fate_changes)
         shared = results.shared_fates(pair.label)
         if shared:
             told.append(f"{pair.label}: {changed} of {plural(shared, 'fact')}")
-    text = (
-        f"Another fate than in {results.names[0]} have in {results.names[1]}: {'; '.join(told)}."
-        if told
-        else "No fact has a fate on both sides."
-    )
-    return (Callout(text, tone="verdict"), Paragraph(LIMITS, quiet=True))
+    if not told:
+        return "No fact has a fate on both sides."
+    return f"Another fate than in {results.names[0]} have in {results.names[1]}: {'; '.join(told)}."
 
 
 def compared_settings(results: Comparison) -> tuple[Part, ...]:
@@ -108,8 +113,13 @@ def difference_cell(found: Difference) -> Cell:
         return Missing("a side has no number")
     paired = found.paired
     has_interval = paired is not None and math.isfinite(paired.low + paired.high)
+    ends = [found.value] + ([paired.low, paired.high] if paired is not None else [])
+    largest = max((abs(end) for end in ends if math.isfinite(end)), default=0.0)
+    # Two digits of what is small: 0.00 [0.00 to 0.00] would say nothing.
+    digits = 2 if not 0 < largest < 0.1 else min(6, 1 - math.floor(math.log10(largest)))
     return Number(
         found.value,
+        digits=digits,
         signed=True,
         low=paired.low if paired is not None and has_interval else None,
         high=paired.high if paired is not None and has_interval else None,

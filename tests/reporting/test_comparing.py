@@ -13,6 +13,8 @@ from scipy import stats
 
 from restor_interp.errors import ConfigError
 from restor_interp.reporting.comparing import compare_methods, compare_runs
+from restor_interp.reporting.comparison_parts import difference_cell, is_apart
+from restor_interp.reporting.formats import cell_text
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.text import to_text
 
@@ -124,3 +126,15 @@ def test_what_cannot_be_compared_is_refused(sides):
         compare_runs(*sides, states=["nqo"])
     with pytest.raises(ConfigError, match="there is no state of one"):
         compare_methods(sides[0], "npo", "gradient")
+
+
+def test_a_small_difference_is_not_written_as_none(sides):
+    (found,) = [
+        d for d in compare_runs(*sides, states=["npo"]).differences
+        if (d.role, d.metric) == ("untouched", "accuracy")
+    ]  # fmt: skip
+    paired = dataclasses.replace(found.paired, value=0.00123, low=0.0004, high=0.0021)
+    small = dataclasses.replace(found, paired=paired)
+    assert is_apart(small) and cell_text(difference_cell(small)) == "+0.0012 [+0.0004 to +0.0021]"
+    none = dataclasses.replace(paired, value=0.0, low=math.nan, high=math.nan)
+    assert cell_text(difference_cell(dataclasses.replace(found, paired=none))) == "0.00"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.util import hash_array
 
 from restor_interp.errors import ConfigError
 from restor_interp.pipeline.runs import Run
@@ -39,22 +40,24 @@ def _wrong_tables(run: Run, names: Sequence[str], cells: Sequence[str]) -> Itera
         elif name == "failures":
             if len(frame) != len(run.manifest["failures"]) + len(expected):
                 yield Finding(place=place, problem="does not list the failures", mend=mend)
-        elif _rows(frame, expected.columns) != _rows(expected, expected.columns):
+        elif _rows(frame, expected) != _rows(expected, expected):
             problem = f"its {len(frame)} rows are not the {len(expected)} of its cells"
             yield Finding(place=place, problem=problem, mend=mend)
 
 
-def _rows(frame: pd.DataFrame, columns: Any) -> Counter[int]:
-    """The rows as a multiset, whatever their order; what is missing is one value in all columns.
+def _rows(frame: pd.DataFrame, expected: pd.DataFrame) -> Counter[int]:
+    """The rows as a multiset, whatever their order, over the columns that are expected; what is
+    missing is one value in all columns.
 
-    Columns that only the whole table has (the seed) do not count.
+    The seed does not count: the whole table has the run's, whatever a cell says.
     """
+    columns = [column for column in expected.columns if column != "seed"]
     hashes = np.zeros(len(frame), dtype=np.uint64)
     for number, column in enumerate(columns):
         if column not in frame.columns:
             return Counter({-1: 1})
         texts = frame[column].map(_as_text, na_action=None)
-        found = pd.util.hash_array(texts.to_numpy(dtype=object), categorize=True)
+        found = hash_array(texts.to_numpy(dtype=object), categorize=True)
         with np.errstate(over="ignore"):
             hashes = hashes * np.uint64(1_000_003) + found * np.uint64(2 * number + 1)
     return Counter(hashes.tolist())
