@@ -163,7 +163,7 @@ def test_a_machine_on_which_tests_run_can_run_a_demo(cli):
     assert items["model bios"]["state"] == "ok"
     assert all(item["todo"] for item in items.values() if item["state"] != "ok")
     code, out, err = cli("doctor")
-    assert code == 0 and "run demo" in err and "Python" in out
+    assert code == 0 and "run demo" in err and "Python" in out and "extra [judge]" in out
 
 
 def test_what_a_demo_cannot_do_without_is_missing(cli, monkeypatch, tmp_path):
