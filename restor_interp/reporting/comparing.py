@@ -15,7 +15,7 @@ from typing import Any
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED
 from restor_interp.measure.statistics import Estimate, difference
-from restor_interp.reporting.counts import is_guessable, object_scores, states_with_fates
+from restor_interp.reporting.counts import object_scores, states_with_fates
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.vocabulary import order_states
 
@@ -27,7 +27,7 @@ HEADLINE = (
 )
 """Metrics of the table `summary` that a comparison shows first."""
 NO_PAIRS = "no interval: no fact was measured on both sides"
-NOT_PAIRED = "no interval: not a mean over facts, and one run each"
+NOT_PAIRED = "no interval: not paired by fact here, and one run each"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,8 @@ class Comparison:
     def _per_fact(self, side: int, state: str, role: str, metric: str) -> dict[str, float] | None:
         """fact_id -> number of which a metric is the mean; None where it is no such mean."""
         run = (self.first, self.second)[side]
-        mine = {key for key, fact in self._facts[side].items() if fact["role"] == role}
+        facts = self._facts[side]
+        mine = {key for key, fact in facts.items() if role in ("all", fact["role"])}
         if metric == "accuracy":
             return {
                 key: value
@@ -155,7 +156,7 @@ class Comparison:
                 return {
                     key: float(fate == metric)
                     for key, fate in fates.items()
-                    if key in mine and fate in among and not is_guessable(self._facts[side][key])
+                    if key in mine and fate in among and _is_counted(facts[key])
                 }
         return None
 
@@ -266,6 +267,11 @@ def fates_by_fact(run: RunResults, state: str) -> dict[str, str]:
         return {}
     rows = (row for row in run.rows("fates") if row["state"] == state)
     return {row["fact_id"]: row["fate"] for row in rows if row["fate"] is not None}
+
+
+def _is_counted(fact: Mapping[str, Any]) -> bool:
+    """Whether a fact counts as lost or surviving: one that is not guessable (`fate_counts`)."""
+    return fact["known_specific"] is None or bool(fact["known_specific"])
 
 
 def _right_shares(run: RunResults) -> dict[str, dict[str, float]]:

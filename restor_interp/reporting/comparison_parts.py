@@ -41,10 +41,10 @@ def comparison_sentence(results: Comparison) -> str:
         changed = sum(change.label == pair.label for change in results.fate_changes)
         shared = results.shared_fates(pair.label)
         if shared:
-            told.append(f"{pair.label}: {changed} of {plural(shared, 'fact')}")
+            told.append(f"{pair.label} {changed} of {plural(shared, 'fact')}")
     if not told:
         return "No fact has a fate on both sides."
-    return f"Another fate than in {results.names[0]} have in {results.names[1]}: {'; '.join(told)}."
+    return f"Facts whose fate differs: {'; '.join(told)}."
 
 
 def compared_settings(results: Comparison) -> tuple[Part, ...]:
@@ -54,7 +54,7 @@ def compared_settings(results: Comparison) -> tuple[Part, ...]:
     first, second = results.names
     rows = tuple(Row((Text(key), Text(own), Text(other))) for key, own, other in results.settings)
     columns = (Column("Setting"), Column(first, wide=True), Column(second, wide=True))
-    return (Table(columns, rows, caption=f"{plural(len(rows), 'setting')} differ."),)
+    return (Table(columns, rows, caption=f"Settings that differ: {len(rows)}."),)
 
 
 def compared_numbers(results: Comparison, *, every: bool = False) -> tuple[Part, ...]:

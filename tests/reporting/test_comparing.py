@@ -14,6 +14,7 @@ from scipy import stats
 from restor_interp.errors import ConfigError
 from restor_interp.reporting.comparing import compare_methods, compare_runs
 from restor_interp.reporting.comparison_parts import difference_cell, is_apart
+from restor_interp.reporting.counts import fate_counts
 from restor_interp.reporting.formats import cell_text
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.text import to_text
@@ -99,7 +100,7 @@ def test_changed_fates_are_those_of_the_two_tables(sides):
     assert expected and {c.fact["fact_id"] for c in found.fate_changes} == expected
     assert found.shared_fates("npo") == len(shared)
     text = to_text(found_document(found))
-    assert f"npo: {len(expected)} of {len(shared)} facts" in text
+    assert f"npo {len(expected)} of {len(shared)} facts" in text
 
 
 def test_settings_that_differ_are_listed(sides):
@@ -138,3 +139,10 @@ def test_a_small_difference_is_not_written_as_none(sides):
     assert is_apart(small) and cell_text(difference_cell(small)) == "+0.0012 [+0.0004 to +0.0021]"
     none = dataclasses.replace(paired, value=0.0, low=math.nan, high=math.nan)
     assert cell_text(difference_cell(dataclasses.replace(found, paired=none))) == "0.00"
+
+
+def test_the_facts_of_a_fate_are_those_that_the_report_counts(sides):
+    found = compare_runs(sides[0], dataclasses.replace(sides[0]), states=["npo"])
+    own = found._per_fact(0, "npo", "direct", "restored")
+    counts = fate_counts(sides[0], "npo")
+    assert len(own) == counts.lost and sum(own.values()) == counts.of("restored")
