@@ -51,13 +51,13 @@ def _rows(frame: pd.DataFrame, expected: pd.DataFrame) -> Counter[int]:
 
     The seed does not count: the whole table has the run's, whatever a cell says.
     """
-    columns = [column for column in expected.columns if column != "seed"]
+    columns = [str(column) for column in expected.columns if column != "seed"]
     hashes = np.zeros(len(frame), dtype=np.uint64)
     for number, column in enumerate(columns):
         if column not in frame.columns:
             return Counter({-1: 1})
-        texts = frame[column].map(_as_text, na_action=None)
-        found = hash_array(texts.to_numpy(dtype=object), categorize=True)
+        texts = np.array([_as_text(value) for value in frame[column]], dtype=object)
+        found = hash_array(texts, categorize=True)
         with np.errstate(over="ignore"):
             hashes = hashes * np.uint64(1_000_003) + found * np.uint64(2 * number + 1)
     return Counter(hashes.tolist())
