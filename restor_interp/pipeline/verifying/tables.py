@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.util import hash_array
+from pandas.core.util.hashing import hash_array
 
 from restor_interp.errors import ConfigError
 from restor_interp.pipeline.runs import Run
