@@ -224,7 +224,7 @@ def measure(run: Path | None, entities: int, times: int, folder: Path) -> list[L
         Line("first page", (site / "index.html").stat().st_size / kilo, 500, "kB"),
         Line("first paint", max(one.paint for one in seen), 0.3, "s"),
         Line("first plot", max(one.plot for one in seen), 1.5, "s"),
-        Line(f"building {number} entities, for {ENTITIES}", seconds * ENTITIES / number, 20, "s"),
+        Line(f"building {number} entities", seconds, 20 * max(1, number / ENTITIES), "s"),
         Line("files that differ when built again", 0 if same else 1, 0, ""),
         Line("restor-interp --help", help_seconds(times), 0.4, "s"),
         Line("requests elsewhere", sum(one.elsewhere for one in seen), 0, ""),

@@ -7,12 +7,14 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import restor_interp
 from restor_interp.definitions import load_definitions
+from restor_interp.reporting.characters import file_stem
 from restor_interp.reporting.html import write_site
 from restor_interp.reporting.svg import BROWSERS, find_browser
 
@@ -100,3 +102,75 @@ def browser():
         running = playwright.chromium.launch(executable_path=found)
         yield running
         running.close()
+
+
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+
+
+class Visit:
+    """A page of the site and everything suspicious that happened on it."""
+
+    def __init__(self, context, path):
+        self.page = context.new_page()
+        self.requests, self.errors, self.dialogs = [], [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on(
+            "console",
+            lambda message: self.errors.append(message.text) if message.type == "error" else None,
+        )
+        self.page.on(
+            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
+        )
+        self.page.add_init_script(WATCH)
+        self.page.goto(path.as_uri())
+
+    def until(self, expression, argument=None):
+        """Wait until a JavaScript expression holds (the page's policy forbids playwright's own)."""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(expression, argument):
+            assert time.monotonic() < deadline, f"never true: {expression}"
+            time.sleep(0.05)
+
+    def draw(self, selector):
+        """Scroll along the plots that match and are unfolded, until each of them is drawn."""
+        self.until(
+            """(selector) => {
+              const found = [...document.querySelectorAll(selector)];
+              const all = found.filter((canvas) => canvas.checkVisibility());
+              const next = all.find((canvas) => !canvas.dataset.drawn);
+              if (next) next.scrollIntoView({ behavior: "instant", block: "center" });
+              return all.length && !next;
+            }""",
+            selector,
+        )
+        return self.page.locator(selector)
+
+    def assert_quiet(self, folder):
+        assert [url for url in self.requests if not url.startswith(folder.as_uri())] == []
+        assert (self.errors, self.dialogs) == ([], [])
+        assert self.page.evaluate("window.violations") == []
+        assert self.page.evaluate("window.PWN") is None
+
+
+@pytest.fixture(scope="module")
+def visit(browser):
+    contexts = []
+
+    def make(path, **options):
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        contexts.append(context)
+        return Visit(context, path)
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def entity_page(site):
+    return site.parent / f"e/{file_stem('Aaron Burr')}.html"

@@ -27,77 +27,6 @@ PAYLOADS = (
 )  # fmt: skip
 """What strangers may write into names, questions, answers, tokens and settings."""
 
-WATCH = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
-"""
-
-
-class Visit:
-    """A page of the site and everything suspicious that happened on it."""
-
-    def __init__(self, context, path):
-        self.page = context.new_page()
-        self.requests, self.errors, self.dialogs = [], [], []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console",
-            lambda message: self.errors.append(message.text) if message.type == "error" else None,
-        )
-        self.page.on(
-            "dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss())
-        )
-        self.page.add_init_script(WATCH)
-        self.page.goto(path.as_uri())
-
-    def until(self, expression, argument=None):
-        """Wait until a JavaScript expression holds (the page's policy forbids playwright's own)."""
-        deadline = time.monotonic() + 20
-        while not self.page.evaluate(expression, argument):
-            assert time.monotonic() < deadline, f"never true: {expression}"
-            time.sleep(0.05)
-
-    def draw(self, selector):
-        """Scroll along the plots that match and are unfolded, until each of them is drawn."""
-        self.until(
-            """(selector) => {
-              const found = [...document.querySelectorAll(selector)];
-              const all = found.filter((canvas) => canvas.checkVisibility());
-              const next = all.find((canvas) => !canvas.dataset.drawn);
-              if (next) next.scrollIntoView({ behavior: "instant", block: "center" });
-              return all.length && !next;
-            }""",
-            selector,
-        )
-        return self.page.locator(selector)
-
-    def assert_quiet(self, folder):
-        assert [url for url in self.requests if not url.startswith(folder.as_uri())] == []
-        assert (self.errors, self.dialogs) == ([], [])
-        assert self.page.evaluate("window.violations") == []
-        assert self.page.evaluate("window.PWN") is None
-
-
-@pytest.fixture(scope="module")
-def visit(browser):
-    contexts = []
-
-    def make(path, **options):
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        contexts.append(context)
-        return Visit(context, path)
-
-    yield make
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def entity_page(site):
-    return site.parent / f"e/{file_stem('Aaron Burr')}.html"
-
 
 @pytest.fixture(scope="module")
 def entity(visit, entity_page):
@@ -266,7 +195,7 @@ def test_points_are_listed_one_by_one(entity, plots_of, entity_page):
     plots = plots_of((entity_page.parents[1] / f"data/{entity_page.stem}.js").read_bytes())
     panel = plots[int(figure.get_attribute("id")[1:]) - 1][0]
     points = next(trace for trace in panel["data"] if trace["mode"] == "markers")
-    heads = table.locator("thead th").all_inner_texts()
+    heads = table.locator("thead tr > *").all_inner_texts()
     assert heads == ["", "approximate effect", "exact effect"]
     cells = table.locator("tbody td").all_inner_texts()
     numbers = [float(text.replace("−", "-")) for text in cells]

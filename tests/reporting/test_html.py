@@ -146,7 +146,7 @@ def test_our_script_and_templates_have_no_way_to_run_text():
         assert not forbidden.search(path.read_text()), path
     tags = re.compile(r"</?(div|span|table|td|script|p|h1|style)\b")
     for path in OWN.glob("*.py"):
-        if path.name != "html.py":
+        if path.name not in ("html.py", "single_page.py"):  # this one moves html's files inside
             assert not tags.search(path.read_text()), f"{path} writes tags"
 
 

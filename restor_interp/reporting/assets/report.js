@@ -1,4 +1,5 @@
 // The script of every report page: sorting, filtering, plots drawn when they come near, dark mode.
+// What a reader does with them (cursor, files, links, facts beside each other) follows in explore.js.
 // It sets text only through textContent, and reads data only from the page's own file of JSON.
 "use strict";
 
@@ -160,18 +161,30 @@ const CONFIG = {
   toImageButtonOptions: { format: "svg" },
 };
 
-async function drawPlot(canvas) {
+// One after the other, so that the first one is there before work on the second begins.
+let queue = Promise.resolve();
+
+function drawPlot(canvas) {
+  queue = queue.then(() => drawNext(canvas));
+  return queue;
+}
+
+async function drawNext(canvas) {
   if (drawn.has(canvas)) return;
   drawn.set(canvas, null);
   try {
-    const library = await loadPlotly();
-    const figure = await dataOf(canvas);
+    const [library, figure] = await Promise.all([loadPlotly(), dataOf(canvas)]);
     labelPoints(figure);
     figure.layout.dragmode = hovers ? "zoom" : false;
+    for (const [path, colour] of Object.entries(themeOf())) {
+      const [part, key] = path.split(".");
+      figure.layout[part][key] = colour;
+    }
     await library.newPlot(canvas, figure.data, figure.layout, CONFIG);
-    await library.relayout(canvas, themeOf());
     drawn.set(canvas, library);
-    showLines(canvas);
+    canvas.setAttribute("role", "group"); // an image may hold no buttons, and plotly's bar is some
+    followCells(canvas, figure);
+    if (canvas.closest("figure").querySelector('[data-line][aria-pressed="false"]')) showLines(canvas);
     canvas.dataset.drawn = "yes";
   } catch (error) {
     canvas.textContent = `This plot could not be drawn: ${error.message}. Its numbers are below.`;
@@ -230,8 +243,8 @@ function gridTable(corner, heads, rows) {
   const table = element("table");
   const head = table.createTHead().insertRow();
   for (const text of [corner, ...heads]) {
-    const cell = element("th", text);
-    cell.scope = "col";
+    const cell = element(text ? "th" : "td", text);
+    if (text) cell.scope = "col";
     head.append(cell);
   }
   const body = table.createTBody();
@@ -290,25 +303,5 @@ for (const details of document.querySelectorAll(".numbers")) {
   });
 }
 
-// ---- finding one's way
-
-function unfold() {
-  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
-  if (!target) return;
-  for (let place = target; place; place = place.parentElement) if (place.tagName === "DETAILS") place.open = true;
-  target.scrollIntoView();
-}
-addEventListener("hashchange", unfold);
-unfold();
-
-addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea")) return;
-  if (event.key === "[") document.getElementById("before")?.click();
-  if (event.key === "]") document.getElementById("after")?.click();
-  if (event.key === "/") {
-    const input = document.querySelector("input[type=search]");
-    if (input) { event.preventDefault(); input.focus(); }
-  }
-});
-
 addEventListener("beforeprint", () => canvases.filter((canvas) => canvas.checkVisibility()).forEach(drawPlot));
+
