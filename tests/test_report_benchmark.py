@@ -4,13 +4,16 @@ Run: python -m pytest tests/test_report_benchmark.py
 """
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[1]
 LINE = re.compile(
     r"^(\S.*?) +(\d[\d.]*) (kB|s|) +(\d[\d.]*) (?:kB|s|) +(kept|MISSED)$", re.MULTILINE
 )
@@ -19,7 +22,7 @@ LINE = re.compile(
 @pytest.fixture(scope="module")
 def script():
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = Path(__file__).parents[1] / "benchmarks" / "report.py"
+    path = ROOT / "benchmarks" / "report.py"
     spec = importlib.util.spec_from_file_location("report_benchmark", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -29,12 +32,14 @@ def script():
     del sys.modules[spec.name]
 
 
-def test_every_budget_stands_beside_its_measurement(script, capsys):
-    script.main(["--quick"])
-    told = {
-        name: (float(value), kept)
-        for name, value, _, _, kept in LINE.findall(capsys.readouterr().out)
-    }
+def test_every_budget_stands_beside_its_measurement():
+    # A process of its own, because the suite has a browser running in this one.
+    words = [sys.executable, "benchmarks/report.py", "--quick"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    if "Executable doesn't exist" in done.stderr and not os.environ.get("CI"):
+        pytest.skip("no Chromium")
+    assert done.returncode == 0, done.stderr
+    told = {name: (float(value), kept) for name, value, _, _, kept in LINE.findall(done.stdout)}
     assert len(told) == 10
     # What does not depend on how busy the machine is.
     for name in ("largest entity page", "files that differ when built again",

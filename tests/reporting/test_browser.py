@@ -24,6 +24,27 @@ PAYLOADS = (
     "\u202egnp.exe\u2066",
     "<!--", "]]>", "</title>", "</style>", "\\u003cscript\\u003e", "&lt;b&gt;",
     "../../etc/passwd", "a/b", "CON", "\u2028\u2029\x00\x1b[31m",
+    "<sCrIpT>window.PWN=22</sCrIpT>", "<script src=data:,window.PWN=23></script>",
+    "<scr<script>ipt>window.PWN=24</script>", "<script/x>window.PWN=25</script>",
+    "<img src=`x` onerror=window.PWN=26>", "<img/src/onerror=window.PWN=27>",
+    "<body onload=window.PWN=28>", "<details open ontoggle=window.PWN=29>",
+    "<input autofocus onfocus=window.PWN=30>", "<video><source onerror=window.PWN=31>",
+    "<audio src onerror=window.PWN=32>", "<marquee onstart=window.PWN=33>",
+    "<object data=javascript:window.PWN=34>", "<embed src=javascript:window.PWN=35>",
+    "<iframe src=javascript:window.PWN=36>", "<form action=javascript:window.PWN=37><button>",
+    "<math><mi xlink:href=javascript:window.PWN=38>", "<base href=//evil.example/>",
+    "<link rel=stylesheet href=//evil.example/x.css>", "<style>@import'//evil.example'</style>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>", "<img src=//evil.example/x.png>",
+    "<a href='data:text/html,<script>window.PWN=43</script>'>x</a>", "vbscript:window.PWN=44",
+    "JaVaScRiPt:window.PWN=45", "java\tscript:window.PWN=46",
+    "\" autofocus onfocus=window.PWN=47 x=\"",
+    "'-(window.PWN=48)-'", "\";window.PWN=49//", "`${window.PWN=50}`", "\\\";window.PWN=51//",
+    "<svg><script>window.PWN=52</script></svg>",
+    "<svg><a xlink:href=javascript:window.PWN=53>x</a>",
+    "<svg><animate onbegin=window.PWN=54 attributeName=x>", "<template><img onerror=window.PWN=55>",
+    "<noscript><p title='</noscript><img src=x onerror=window.PWN=56>'>", "<plaintext>", "<xmp>",
+    "&#60;script&#62;window.PWN=59&#60;/script&#62;", "<br>",
+    "<span style='font-size:90px'>big</span>",
 )  # fmt: skip
 """What strangers may write into names, questions, answers, tokens and settings."""
 
@@ -48,6 +69,10 @@ def hover_text(canvas, across, down):
     area.hover(position={"x": box["width"] * across, "y": box["height"] * down})
     canvas.locator(".hoverlayer text").first.wait_for(timeout=10_000)
     return canvas.locator(".hoverlayer").first.text_content()
+
+
+def test_there_are_sixty_payloads():
+    assert len(set(PAYLOADS)) >= 60
 
 
 def test_pages_open_from_the_disk_without_any_request_elsewhere(visit, site, entity):
