@@ -93,7 +93,8 @@ def doctor(
     else:
         for one in items:
             out_console.print(
-                f"[{_STYLES[one.state]}]{one.state:<8}[/] {escape(f'{one.name:<20}')} {escape(one.found)}",
+                f"[{_STYLES[one.state]}]{one.state:<8}[/] "
+                f"{escape(f'{one.name:<20}')} {escape(one.found)}",
                 soft_wrap=True,
             )
             if one.todo:

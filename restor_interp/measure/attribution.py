@@ -122,7 +122,7 @@ class Attribution:
             "object": self.answer,
             "foil": self.foil,
             "steps": self.steps,
-            "seed": self.seed,
+            "control_seed": self.seed,
             "host_value": self.host_value,
             "donor_value": self.donor_value,
             "rank_correlation": None if np.isnan(correlation) else correlation,

@@ -108,7 +108,7 @@ def feature_rows(
                 "logodds": own.logodds,
                 "base_logodds": goal.logodds,
                 "n_controls": controls,
-                "seed": seed,
+                "control_seed": seed,
             }
             chosen = [f for f, size in zip(*map(Tensor.tolist, moved[::-1]), strict=True) if size]
             for rank, feature in enumerate(chosen, start=1):

@@ -150,7 +150,7 @@ class Grafts:
             "metric": self.metric,
             "object": self.answers[0],
             "foil": None if self.foils is None else self.foils[0],
-            "seed": self.seed,
+            "control_seed": self.seed,
         }
         rows = []
         for judged_on in dict.fromkeys(self.judged_on):

@@ -126,7 +126,7 @@ class Knockouts:
             "object": self.answer,
             "foil": self.foil,
             "base": self.base,
-            "seed": self.seed,
+            "control_seed": self.seed,
         }
         controlled = {cutting.edge for cutting in self.cuttings if cutting.control}
         rows = []

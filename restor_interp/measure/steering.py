@@ -115,7 +115,7 @@ def steering_rows(
                     "layer": layer,
                     "mode": mode,
                     "scale": None if mode == "ablate" else scale,
-                    "seed": seed,
+                    "control_seed": seed,
                     "reason": bundle.problem,
                 }
                 values = [plain[host][number], plain[target][number], changed[layer, mode][number]]

@@ -108,7 +108,7 @@ class TokenAttribution:
                     "foil": self.foil,
                     "replacement": self.replacement,
                     "steps": self.steps if kind == "integrated" else None,
-                    "seed": self.seed,
+                    "control_seed": self.seed,
                     "total": float(self.totals[s]),
                     "neutral": float(self.neutral[s]),
                     "completeness_error": _or_none(errors[s, k]),

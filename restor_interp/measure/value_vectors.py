@@ -88,7 +88,7 @@ class ValueVectors:
                 "words": " ".join(one.words),
                 "concept": one.clean_rank <= self.top_k,
                 "top_k": self.top_k,
-                "seed": self.seed,
+                "control_seed": self.seed,
             }
             for one in self.vectors
         ]

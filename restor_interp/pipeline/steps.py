@@ -113,6 +113,8 @@ def steps(bench: Workbench) -> list[Step]:
                 facts=explaining.number_of_facts(bench, definition),
                 settings=own.settings,
             )
+    # Before the probes, which are short: what takes long should not be left for the end.
+    surveys.add_steps(build, states, sources)
     for definition in explaining.definitions(bench, "probe"):
         add(
             f"probe/{definition.name}",
@@ -123,8 +125,6 @@ def steps(bench: Workbench) -> list[Step]:
             optional=True,
             definition=definition.source_hash,
         )
-    surveys.add_steps(build, states, sources)
-
     texts.add_steps(build, states, sources)
     judging.add_steps(build, tuple(states))
     robustness.add_steps(build, states, sources)

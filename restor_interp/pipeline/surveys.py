@@ -33,7 +33,7 @@ from restor_interp.stages.token_weights import forget_trajectory, token_weights
 from restor_interp.store import CellWriter
 
 GRADIENT_DOCUMENTS = 4
-WEIGHED_DOCUMENTS = 16
+WEIGHED_DOCUMENTS = 8
 """Documents whose gradient is taken, and whose tokens are weighed: a sample, the first ones."""
 TEXTS = 24
 FEW_TEXTS = 4
