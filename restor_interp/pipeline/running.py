@@ -112,6 +112,8 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
     store, progress = bench.store, bench.progress
     by_name = {step.cell.name: step for step in todo}
     waiting = dict(zip(range(1, len(todo) + 1), todo, strict=True))
+    # What is not among the steps is there already, or nobody will ever make it.
+    takes_in = {name: {*step.needs, *step.uses} & by_name.keys() for name, step in by_name.items()}
     settled: set[str] = set()
     computed: set[str] = set()
     failures: dict[str, str] = {}
@@ -119,7 +121,7 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
         while waiting or crew.at_work:
             for number, step in list(waiting.items()):
                 name = step.cell.name
-                if crew.is_busy or not settled.issuperset((*step.needs, *step.uses)):
+                if crew.is_busy or not settled >= takes_in[name]:
                     continue
                 del waiting[number]
                 blocked = [need for need in step.needs if need in failures]
