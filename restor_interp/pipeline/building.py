@@ -50,6 +50,8 @@ class Step:
     """Cells without which this one cannot be computed."""
     uses: tuple[str, ...] = ()
     """Cells that it takes in where they succeeded, so that it is computed again after they are."""
+    after: tuple[str, ...] = ()
+    """Cells that are not computed at the same time: this one waits, and takes nothing in."""
 
 
 class Builder:
@@ -68,6 +70,7 @@ class Builder:
         *,
         needs: tuple[str, ...] = (),
         uses: tuple[str, ...] = (),
+        after: tuple[str, ...] = (),
         ready: Callable[[], None] | None = None,
         optional: bool = False,
         **ingredients: Any,
@@ -79,5 +82,13 @@ class Builder:
         )
         self.keys[name] = cell.key
         self.steps.append(
-            Step(cell=cell, compute=compute, ready=ready, optional=optional, needs=needs, uses=uses)
+            Step(
+                cell=cell,
+                compute=compute,
+                ready=ready,
+                optional=optional,
+                needs=needs,
+                uses=uses,
+                after=after,
+            )
         )

@@ -40,15 +40,19 @@ def add_steps(
     bench, cells = build.bench, []
     for name, settings in bench.config.judges.items():
         _check_name(name)
+        own: list[str] = []
         for state in states:
-            cells.append(f"judge/{name}/{state}")
             build.add(
-                cells[-1],
+                cell := f"judge/{name}/{state}",
                 functools.partial(judge_state, bench, name, state),
                 needs=(f"evaluate/{state}",),
+                # Side by side, they would ask the same twice, and more at once than is allowed.
+                after=tuple(own),
                 optional=True,
                 judge=_identity(settings),
             )
+            own.append(cell)
+        cells += own
     if cells:
         keys = {cell: build.keys[cell] for cell in cells}
         build.add(

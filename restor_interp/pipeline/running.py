@@ -107,13 +107,16 @@ def run(
 
 
 def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
-    """Compute the steps that are not done, each once all that it takes in is settled; returns why
+    """Compute the steps that are not done, each once all that it waits for is settled; returns why
     cells failed."""
     store, progress = bench.store, bench.progress
     by_name = {step.cell.name: step for step in todo}
     waiting = dict(zip(range(1, len(todo) + 1), todo, strict=True))
     # What is not among the steps is there already, or nobody will ever make it.
-    takes_in = {name: {*step.needs, *step.uses} & by_name.keys() for name, step in by_name.items()}
+    waits_for = {
+        name: {*step.needs, *step.uses, *step.after} & by_name.keys()
+        for name, step in by_name.items()
+    }
     settled: set[str] = set()
     computed: set[str] = set()
     failures: dict[str, str] = {}
@@ -121,7 +124,7 @@ def _work_through(todo: Sequence[Step], bench: Workbench) -> dict[str, str]:
         while waiting or crew.at_work:
             for number, step in list(waiting.items()):
                 name = step.cell.name
-                if crew.is_busy or not settled >= takes_in[name]:
+                if crew.is_busy or not settled >= waits_for[name]:
                     continue
                 del waiting[number]
                 blocked = [need for need in step.needs if need in failures]

@@ -17,14 +17,14 @@ from rich.console import Console
 from restor_interp.store import Store
 
 
-def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path, small):
-    code, out, _ = cli("run", "bios", "--out", tmp_path / "run", *small)
+def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path, least):
+    code, out, _ = cli("run", "bios", "--out", tmp_path / "run", *least)
     assert code == 0
     assert "npo" in out and "corrupted" in out
     assert str(tmp_path / "run" / "report" / "index.html") in out.replace("\n", "")
     code, out, _ = cli("status", "--out", tmp_path / "run", "--json")
     assert code == 0 and {row["state"] for row in json.loads(out)} == {"done"}
-    code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *small, "seed=1")
+    code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *least, "seed=1")
     assert code == 0 and not [row for row in json.loads(out) if row["state"] == "done"]
     code, out, _ = cli("report", "--out", tmp_path / "run")
     assert code == 0 and "index.html" in out
@@ -97,31 +97,31 @@ def test_what_cannot_be_done_is_one_message(cli, tmp_path, monkeypatch, argument
     assert "Traceback" not in out + err
 
 
-def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path, small):
+def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path, least):
     with Store(tmp_path).lease():
-        code, _, err = cli("run", "bios", "--out", tmp_path, *small)
+        code, _, err = cli("run", "bios", "--out", tmp_path, *least)
     assert code == 75 and "in use by another run" in err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(cli, tmp_path, small):
+def test_a_read_only_folder_is_refused(cli, tmp_path, least):
     tmp_path.chmod(0o500)
-    code, _, err = cli("run", "bios", "--out", tmp_path / "run", *small)
+    code, _, err = cli("run", "bios", "--out", tmp_path / "run", *least)
     tmp_path.chmod(0o700)
     assert code == 1 and "cannot be written" in err
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path, small):
+def test_a_file_in_the_place_of_the_folder_is_refused(cli, tmp_path, least):
     place = tmp_path / "run"
     place.write_text("")
-    code, _, err = cli("run", "bios", "--out", place, *small)
+    code, _, err = cli("run", "bios", "--out", place, *least)
     assert code == 1 and "cannot be written" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, small):
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, least):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *small]
+    command = [sys.executable, "-m", "restor_interp", "run", "bios", "--out", str(folder), *least]
     # What is started in the background of a shell ignores interrupts, and hands that on.
     heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
@@ -156,7 +156,7 @@ def test_a_sweep_is_planned_with_what_its_trials_share(cli, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_design_is_planned_run_by_run(cli, tmp_path, small):
+def test_a_design_is_planned_run_by_run(cli, tmp_path):
     code, out, _ = cli(
         "plan",
         "bios",
@@ -167,7 +167,6 @@ def test_a_design_is_planned_run_by_run(cli, tmp_path, small):
         "--json",
         "--out",
         tmp_path / "d",
-        *small,
     )
     assert code == 0
     runs = {row["cell"].split("/")[0] for row in json.loads(out)}

@@ -166,6 +166,7 @@ def small_run(tmp_path_factory):
         "unlearning.steps=1",
         *(f"explanation.{key}=[]" for key in ("probes", "analyses", "surveys")),
         "explanation.capture=false",
+        "workers=1",
     ]
     return ri.run("bios", out=tmp_path_factory.mktemp("runs") / "bios", overrides=overrides).folder
 

@@ -37,6 +37,7 @@ def tiny(**data):
     own = {**groups, "documents_per_entity": 4, **data}
     return base.model_copy(
         update={
+            "workers": 1,
             "data": base.data.model_copy(update=own),
             "questions": base.questions.model_copy(
                 update={"contexts": 2, "candidates": 6, "substitutes": 2}

@@ -3,6 +3,7 @@
 Run: python -m pytest tests/pipeline/test_judging.py
 """
 
+import contextlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,8 @@ import yaml
 from sklearn.metrics import cohen_kappa_score
 
 from restor_interp.errors import ConfigError
-from restor_interp.pipeline import judging, run
+from restor_interp.pipeline import judging, run, running
+from restor_interp.pipeline.crew import compute
 from restor_interp.pipeline.running import _work_through
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Silent, Workbench
@@ -74,7 +76,10 @@ def grader(monkeypatch):
 
 def workbench(folder, **judges):
     """A run of two states on a few facts, whose answers are written instead of measured."""
-    config = resolve("bios", ["questions.contexts=2", "rollback=[]", "repair=false", "shams=[]"])
+    config = resolve(
+        "bios",
+        ["workers=1", "questions.contexts=2", "rollback=[]", "repair=false", "shams=[]"],
+    )
     data = config.data.model_copy(
         update={"corrupted": config.data.corrupted[:3], "untouched": config.data.untouched[:2]}
     )
@@ -132,6 +137,41 @@ def test_every_answer_of_every_state_has_a_row_and_failures_have_reasons(tmp_pat
     # the same answer to the same question, in whatever context or state, is asked about once
     good = [asked for asked in grader.asked if not asked[2].endswith("please")]
     assert len(good) == len(set(good)) < len(bench.asked) * 2
+
+
+class Many:
+    """A crew that could do everything at once, and tells what it did side by side."""
+
+    is_busy = False
+
+    def __init__(self, store):
+        self.store, self.begun, self.side_by_side = store, [], []
+
+    @property
+    def at_work(self):
+        return bool(self.begun)
+
+    def begin(self, step):
+        self.begun.append(step)
+
+    def settled(self, step): ...
+
+    def finished(self):
+        done, self.begun = self.begun, []
+        self.side_by_side.append({step.cell.name for step in done})
+        return [compute(step, self.store) for step in done]
+
+
+def test_workers_do_not_ask_one_judge_side_by_side(tmp_path, grader, monkeypatch):
+    bench, todo = workbench(tmp_path, exact={"model": "exact"}, harsh={"model": "harsh"})
+    crew = Many(bench.store)
+    monkeypatch.setattr(running, "crew_for", lambda _: contextlib.nullcontext(crew))
+    assert _work_through(todo, bench) == {}
+    assert crew.side_by_side == [
+        {"judge/exact/clean", "judge/harsh/clean"},
+        {"judge/exact/corrupted", "judge/harsh/corrupted"},
+        {"judge/agreement"},
+    ]
 
 
 def test_judges_agree_as_scikit_learn_says(tmp_path, grader):

@@ -37,6 +37,7 @@ def tiny():
     questions = base.questions.model_copy(update={"contexts": 2, "candidates": 6, "substitutes": 2})
     return base.model_copy(
         update={
+            "workers": 1,
             "data": data,
             "questions": questions,
             "corruption": {"epochs": 3, "learning_rate": 2e-3, "batch_size": 2},

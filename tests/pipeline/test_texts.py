@@ -27,7 +27,9 @@ SETS = ("documents", "truth", "heldout")
 
 def workbench(folder, *overrides):
     """A run of three states on four people, of which nothing is computed yet."""
-    config = resolve("bios", ["rollback=[0.5]", "repair=false", "shams=[]", *overrides])
+    config = resolve(
+        "bios", ["workers=1", "rollback=[0.5]", "repair=false", "shams=[]", *overrides]
+    )
     data = config.data.model_copy(
         update={
             "corrupted": config.data.corrupted[:2],
