@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
-# Errors are shown; warnings about other people's indexes and caches are not ours to fix.
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+# Errors are shown; warnings about other people's indexes and caches are not ours to fix. Modules
+# are compiled when they are first imported: most never are, and all of them take a minute.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt
 
 # One thread per worker: two workers with two threads each would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
