@@ -95,7 +95,7 @@ class BaseRun:
         if shared is None:
             return [own]
         if keys.shape[1] == 1:
-            return [(torch.cat([shared[0], own[0]], 2), torch.cat([shared[1], own[1]], 2))]
+            return [_joined(shared, own)]
         return [shared, own]
 
 
@@ -110,7 +110,25 @@ def run_prefix(model: HookedModel, embeddings: Float[Tensor, "token width"]) -> 
 
     They belong to the weights that the model has now.
     """
-    return _prefix(model, embeddings, None, 0)
+    layout = Layout(len(embeddings))
+    hidden, rotary = entrance(model, embeddings[None], layout)
+    state, found = hidden[:, None], []
+    last = model.num_layers - 1
+    with packed_attention(model):
+        for layer in range(model.num_layers):
+            rows = Rows(
+                layout=layout,
+                tokens=range(layout.length),
+                hidden=state,
+                rotary=rotary[layer],
+                before=[],
+            )
+            if layer < last:
+                (state,), seen = run_layer(model, layer, [rows])
+            else:
+                seen = run_keys(model, layer, [rows])
+            found.append(_of_one_row(seen[0]))
+    return found
 
 
 @torch.no_grad()
@@ -123,83 +141,64 @@ def climb(
     layout: Layout,
     prefix: Prefix | None,
 ) -> BaseRun:
-    """A base run by packed layers: what all draws share once, then the rest of each."""
-    known = 0 if prefix is None else prefix[0][0].shape[2]
-    if known < start:
-        prefix = _prefix(model, embeddings[0, :start], prefix, known)
+    """A base run by packed layers: what all draws share goes through them once, with the rest of
+    each draw behind it in the same batch."""
     hidden, rotary = entrance(model, embeddings, layout)
-    run = BaseRun(
+    known = 0 if prefix is None else prefix[0][0].shape[2]
+    between = range(known, start)
+    ahead, stream = hidden[:1, None, known:start], hidden[:, None, start:]
+    kept: dict[Site, list[Tensor]] = {site: [] for site in outputs}
+
+    def keeping(site: Site) -> Callable[..., None]:
+        def keep(output: Tensor, hook: Any) -> None:
+            del hook
+            own = output[:, len(between) :]
+            kept[site].append(own.reshape(*hidden[:, start:].shape[:2], *own.shape[2:]).clone())
+
+        return keep
+
+    layers = range(model.num_layers)
+    hooks = [(HOOKS[site].format(layer), keeping(site)) for site in outputs for layer in layers]
+    states, own, shared = [hidden[:, start:]], [], []
+    with packed_attention(model), model.hooks(hooks):
+        for layer in layers:
+            shared_here = None if prefix is None else prefix[layer]
+            rows = Rows(
+                layout=layout,
+                tokens=range(start, layout.length),
+                hidden=stream,
+                rotary=rotary[layer],
+                before=[] if shared_here is None else [shared_here],
+            )
+            if between:
+                first = replace(rows, tokens=between, hidden=ahead)
+                (ahead, stream), seen = run_layer(model, layer, [first, replace(rows, after=0)])
+                found = _of_one_row(seen[0])
+                shared_here = found if shared_here is None else _joined(shared_here, found)
+            else:
+                (stream,), seen = run_layer(model, layer, [rows])
+            shared.append(shared_here)
+            own.append(_of_one_row(seen[-1]))
+            states.append(stream[:, 0])
+    return BaseRun(
         model=model,
         engine="regions",
         layout=layout,
         start=start,
         embeddings=embeddings,
-        hidden=[],
-        outputs={},
+        hidden=states,
+        outputs=kept,
         rotary=rotary,
-        shared=[None] * model.num_layers if prefix is None else prefix,
-        own=[],
+        shared=shared,
+        own=own,
     )
-    return _climb(run, hidden[:, start:], outputs)
 
 
-def _prefix(
-    model: HookedModel,
-    embeddings: Float[Tensor, "token width"],
-    prefix: Prefix | None,
-    known: int,
-) -> Prefix:
-    """A prefix and what follows it, up to the last of these tokens."""
-    layout = Layout(len(embeddings))
-    hidden, rotary = entrance(model, embeddings[None], layout)
-    state, found = hidden[:, None, known:], []
-    with packed_attention(model):
-        for layer in range(model.num_layers):
-            rows = Rows(
-                layout=layout,
-                tokens=range(known, layout.length),
-                hidden=state,
-                rotary=rotary[layer],
-                before=[] if prefix is None else [prefix[layer]],
-            )
-            if layer + 1 < model.num_layers:
-                (state,), seen = run_layer(model, layer, [rows])
-            else:
-                seen = run_keys(model, layer, [rows])
-            own = (seen[0][0][:, :, 0], seen[0][1][:, :, 0])
-            if prefix is not None:
-                keys, values = prefix[layer]
-                own = (torch.cat([keys, own[0]], 2), torch.cat([values, own[1]], 2))
-            found.append(own)
-    return found
+def _of_one_row(seen: KeysValues) -> KeysValues:
+    """Keys and values [key head, draw, token, head width] of rows that are one per draw."""
+    keys, values = seen
+    return keys[:, :, 0], values[:, :, 0]
 
 
-def _climb(
-    run: BaseRun, hidden: Float[Tensor, "draw token width"], outputs: Sequence[Site]
-) -> BaseRun:
-    """Run draws through all layers, keeping what regions need of them."""
-    kept: dict[Site, list[Tensor]] = {site: [] for site in outputs}
-    states, own = [hidden], []
-
-    def keeping(site: Site) -> Callable[..., None]:
-        def keep(output: Tensor, hook: Any) -> None:
-            del hook
-            kept[site].append(output.reshape(*hidden.shape[:2], *output.shape[2:]).clone())
-
-        return keep
-
-    layers = range(run.model.num_layers)
-    hooks = [(HOOKS[site].format(layer), keeping(site)) for site in outputs for layer in layers]
-    with packed_attention(run.model), run.model.hooks(hooks):
-        for layer in layers:
-            rows = Rows(
-                layout=run.layout,
-                tokens=range(run.start, run.length),
-                hidden=states[-1][:, None],
-                rotary=run.rotary[layer],
-                before=run.before(layer, run.start),
-            )
-            (stream,), ((keys, values),) = run_layer(run.model, layer, [rows])
-            own.append((keys[:, :, 0], values[:, :, 0]))
-            states.append(stream[:, 0])
-    return replace(run, own=own, hidden=states, outputs=kept)
+def _joined(first: KeysValues, then: KeysValues) -> KeysValues:
+    return torch.cat([first[0], then[0]], dim=2), torch.cat([first[1], then[1]], dim=2)

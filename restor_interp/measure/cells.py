@@ -1,5 +1,6 @@
 """The cells of a trace: which clean value is put back where, in which runs, and what is read."""
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Corruption:
     """As it was given."""
     seed: int
 
-    @property
+    @functools.cached_property
     def scale(self) -> float:
         """What `noise` is in units of."""
         if self.sigma is not None:

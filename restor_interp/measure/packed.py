@@ -95,6 +95,9 @@ class Rows:
     them."""
     before: Sequence[KeysValues]
     """What they attend to beside themselves; with one draw, or with as many as the rows have."""
+    after: int | None = None
+    """Which earlier rows of the same batch, of one draw and one row, stand between `before` and
+    these."""
     own: KeysValues | None = None
     """Keys and values [key head, draw, row, token, head width] that follow `before`, where they
     are not those of the tokens held here."""
@@ -165,12 +168,20 @@ class Packing:
         if self.keys_only:
             raise _KeysAreThere
         answers = [
-            _attend(rows, q, *(rows.own or own), scaling, sliding_window, softcap)
+            _attend(
+                rows, self._before(rows), q, *(rows.own or own), scaling, sliding_window, softcap
+            )
             for rows, q, own in zip(
                 self.rows, queries[0].split(sizes, dim=1), self.seen, strict=True
             )
         ]
         return torch.cat(answers)[None]
+
+    def _before(self, rows: Rows) -> list[KeysValues]:
+        if rows.after is None:
+            return [*rows.before]
+        keys, values = self.seen[rows.after]
+        return [*rows.before, (keys[:, :, 0], values[:, :, 0])]
 
 
 class _KeysAreThere(Exception):
@@ -179,6 +190,7 @@ class _KeysAreThere(Exception):
 
 def _attend(
     rows: Rows,
+    before: Sequence[KeysValues],
     queries: Float[Tensor, "head flat_token head_width"],
     keys: Float[Tensor, "key_head draw row key head_width"],
     values: Float[Tensor, "key_head draw row key head_width"],
@@ -197,7 +209,7 @@ def _attend(
         (q.view(key_heads, k.shape[1], -1, width) @ k.transpose(-1, -2)).view(
             *q.shape[:-1], k.shape[2]
         )
-        for k, _ in rows.before
+        for k, _ in before
     ]
     own = q.view(key_heads, draws, count, -1, width) @ keys.transpose(-1, -2)
     scores.append(own.view(*q.shape[:-1], keys.shape[3]))
@@ -211,7 +223,7 @@ def _attend(
     parts = weights.split([score.shape[-1] for score in scores], dim=-1)
     answer = parts[-1].flatten(3, 4) @ values
     answer = answer.view(q.shape)
-    for part, (_, v) in zip(parts, rows.before, strict=False):
+    for part, (_, v) in zip(parts, before, strict=False):
         answer += (part.reshape(key_heads, v.shape[1], -1, v.shape[2]) @ v).view(q.shape)
     # key_head draw row token shared head_width -> flat token, head, head_width
     return answer.permute(1, 2, 3, 0, 4, 5).reshape(-1, key_heads * shared, width)
