@@ -14,6 +14,7 @@ from plotly.graph_objects import Figure
 from restor_interp.definitions import Definition, find_definition, load_definitions
 from restor_interp.errors import ConfigError
 from restor_interp.models.activations import Activations, StateActivations
+from restor_interp.models.bars import without_bars
 from restor_interp.models.deltas import State, load_delta
 from restor_interp.models.hooked import HookedModel
 from restor_interp.models.loading import load_model
@@ -117,7 +118,8 @@ class Run:
         folder = Path(folder)
         model = self.model()
         with model.at(state):
-            model.hf_model.save_pretrained(folder)
+            with without_bars():
+                model.hf_model.save_pretrained(folder)
             model.tokenizer.save_pretrained(folder)
         return folder
 
