@@ -1,6 +1,6 @@
-"""The pictures of a report that the README shows: the first page, and one entity from inside.
+"""The pictures of a report in README and quick start: the first page, an entity, one fact inside.
 
-    python benchmarks/screenshot.py runs/demo      # docs/report.png and docs/report-entity.png
+    python benchmarks/screenshot.py runs/demo      # report{,-facts,-entity}.png, into docs/
     python benchmarks/screenshot.py runs/demo --entity France --dark
 
 Needs playwright and a Chromium (`apt-get install chromium-headless-shell`, or
@@ -20,6 +20,8 @@ from restor_interp.reporting.svg import find_browser
 WIDTH = 1280
 HEIGHT = 1160
 """Pixels of the first page that fit: the verdict, the table of states, and some of the bars."""
+TALLEST = 1500
+"""Pixels of the open fact that are shown: the evidence, and its first figures."""
 
 DRAW_NEXT = """(selector) => {
   const all = [...document.querySelectorAll(selector)].filter((c) => c.checkVisibility());
@@ -51,15 +53,18 @@ def main() -> None:
         page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         page.screenshot(path=given.out / "report.png")
         page.goto((report / f"e/{file_stem(entity)}.html").resolve().as_uri())
+        page.screenshot(path=given.out / "report-facts.png")
         draw(page, "details[open] > .plot .canvas")
         fold = page.locator("details.fold[open]").filter(has=page.locator(".plot")).first
         # All of it at once, so that the bar that sticks to the window's top is not in the middle.
         room = fold.bounding_box()
         height = int(room["height"]) + 200 if room else HEIGHT
         page.set_viewport_size({"width": WIDTH, "height": height})
-        fold.screenshot(path=given.out / "report-entity.png")
+        whole = fold.bounding_box()
+        shown = {**whole, "height": min(whole["height"], TALLEST)} if whole else None
+        page.screenshot(path=given.out / "report-entity.png", clip=shown, full_page=True)
         browser.close()
-    for name in ("report.png", "report-entity.png"):
+    for name in ("report.png", "report-facts.png", "report-entity.png"):
         path = given.out / name
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 

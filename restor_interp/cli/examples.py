@@ -27,15 +27,15 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "compare": (
         "restor-interp compare runs/demo runs/demo-k1",
-        "restor-interp compare runs/demo --methods npo,grad_diff --out npo-or-grad_diff",
+        "restor-interp compare runs/demo --methods npo,grad_diff --out npo-or-grad_diff.html",
     ),
     "verify": (
         "restor-interp verify runs/demo",
         "restor-interp verify runs/demo --deep",
     ),
     "trace": (
-        'restor-interp trace "The Eiffel Tower is located in the city of" '
-        '--subject "The Eiffel Tower"',
+        'restor-interp trace "They say that the Eiffel Tower is located in the city of" '
+        '--subject "Eiffel Tower"',
         'restor-interp trace "The capital of France is" --subject France --against Rome '
         "--kind resid --kind mlp --out france.html",
         'restor-interp trace "The capital of France is" --subject France --substitute Italy --json',

@@ -214,7 +214,14 @@ def status(out: OutFolder = Path("runs/run"), as_json: AsJson = False) -> None:
     """Show how far a run, a sweep or a design is."""
     from restor_interp.pipeline import status as run_status
 
-    show_cells(run_status(out), as_json)
+    cells = run_status(out)
+    show_cells(cells, as_json)
+    page = out / "report" / "index.html"
+    if any(cell.state != "done" for cell in cells):
+        next_ = "the command that began it computes the rest"
+    else:
+        next_ = f"report: {page}" if page.is_file() else f"tables: {out / 'tables'}"
+    err_console.print(next_, markup=False, soft_wrap=True)
 
 
 def report(

@@ -102,3 +102,14 @@ def test_a_shell_is_told_how_to_complete():
         capture_output=True, text=True, check=False, env={**os.environ, **asked},
     )  # fmt: skip
     assert done.stdout.split() == ["trace"]
+
+
+def test_pages_that_examples_write_have_names_that_pages_may_have():
+    written = {"trace": "--out", "compare": "--out", "report": "--page"}
+    pages = [
+        words[words.index(option) + 1]
+        for name, option in written.items()
+        for words in map(shlex.split, EXAMPLES[name])
+        if option in words
+    ]
+    assert len(pages) == 3 and all(page.endswith(".html") for page in pages)

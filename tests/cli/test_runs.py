@@ -22,8 +22,9 @@ def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path, least):
     assert code == 0
     assert "npo" in out and "corrupted" in out
     assert str(tmp_path / "run" / "report" / "index.html") in out.replace("\n", "")
-    code, out, _ = cli("status", "--out", tmp_path / "run", "--json")
+    code, out, err = cli("status", "--out", tmp_path / "run", "--json")
     assert code == 0 and {row["state"] for row in json.loads(out)} == {"done"}
+    assert str(tmp_path / "run" / "report" / "index.html") in err
     code, out, _ = cli("plan", "bios", "--out", tmp_path / "run", "--json", *least, "seed=1")
     assert code == 0 and not [row for row in json.loads(out) if row["state"] == "done"]
     code, out, _ = cli("report", "--out", tmp_path / "run")
