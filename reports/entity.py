@@ -39,8 +39,11 @@ def entity(results: EntityResults) -> Document:
                 "scale. Where an answer can be changed is not by itself where it is best edited.",
             ),
             Section(
-                "Probes, surveys, provenance",
-                (Paragraph("They are about all entities together and stand on the run's page."),),
+                "Beyond this entity",
+                (
+                    Paragraph("All entities together: states, probes, surveys", page="index"),
+                    Paragraph("What the words mean, and how it was measured", page="methods"),
+                ),
             ),
         ),
         subtitle=f"{len(results.facts)} facts · {kind}",

@@ -10,18 +10,20 @@ thresholds moved by a quarter change it, or where the sham's facts have it as of
 
 from restor_interp import report
 from restor_interp.reporting.curves import training_curves
+from restor_interp.reporting.entities import entity_table
 from restor_interp.reporting.flips import flip_tables
 from restor_interp.reporting.frontier import frontier
 from restor_interp.reporting.judges import agreement_table
 from restor_interp.reporting.lasting import lasting_parts
 from restor_interp.reporting.mechanisms import in_short, mechanism_parts
+from restor_interp.reporting.methods_page import NAME, methods_page
 from restor_interp.reporting.own_tables import own_tables
 from restor_interp.reporting.parts import Details, Document, Legend, Section
 from restor_interp.reporting.plane import restoration_plane
 from restor_interp.reporting.predictions import prediction_table
 from restor_interp.reporting.probes import probe_parts
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.run_sections import entity_table, not_found, provenance
+from restor_interp.reporting.run_sections import gaps_in_short
 from restor_interp.reporting.staircase import staircase
 from restor_interp.reporting.states import fate_bars, run_verdict, state_table
 from restor_interp.reporting.text_losses import text_table
@@ -60,8 +62,7 @@ def overview(results: RunResults) -> Document:
         Section("Training", training_curves(results)),
         Section("Texts and judges", (*text_table(results), *agreement_table(results))),
         Section("Tables of this run's own", own_tables(results)),
-        Section("Not found, not measured", not_found(results)),
-        Section("Provenance", provenance(results)),
+        Section("Not found, not measured", gaps_in_short(results)),
     )
     return Document(
         f"Run {results.name}",
@@ -72,4 +73,5 @@ def overview(results: RunResults) -> Document:
         ),
         subtitle=f"{model} · {len(results.entities)} entities · {len(results.facts)} facts · "
         f"{len(results.states)} states",
+        further=((NAME, methods_page(results)),),
     )

@@ -41,9 +41,9 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "↵").replace("\t", "→")
 
 
-def token_label(token: str) -> str:
-    """A token as a label: white space shown (`·` space, `↵` line end, `→` tab), cut to `TICK`."""
-    return shorten("".join(_SPACES.get(sign, sign) for sign in visible(token)) or "∅", TICK)
+def token_label(token: str, limit: int = TICK) -> str:
+    """A token as a label: white space shown (`·` space, `↵` line end, `→` tab), cut."""
+    return shorten("".join(_SPACES.get(sign, sign) for sign in visible(token)) or "∅", limit)
 
 
 def short_hash(text: str) -> str:

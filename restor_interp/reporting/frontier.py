@@ -28,7 +28,8 @@ from restor_interp.reporting.parts import (
     Text,
 )
 from restor_interp.reporting.results import RunResults, records
-from restor_interp.reporting.states import accuracy, summary_number
+from restor_interp.reporting.states import accuracy
+from restor_interp.reporting.summary import summary_number
 
 PAGE = "sweep.html"
 _WINNERS = {"oracle": "line 4", "blind": "line 2"}

@@ -2,6 +2,7 @@
 
     <folder>/
       index.html            the first page
+      methods.html          a page that every other leads to, and what else the first one brings
       e/<slug>-<hash>.html  a page per entity
       data/                 what each page's plots are drawn from
       assets/               plotly (once), the page's own script and style, licences
@@ -19,6 +20,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,60 +33,17 @@ import jinja2
 from restor_interp.disk import storage_errors
 from restor_interp.errors import DataError, StorageError
 from restor_interp.reporting.characters import SHOWN, file_stem, short_hash, shorten, visible
-from restor_interp.reporting.figures import Drawing, draw, line_names, note_on
+from restor_interp.reporting.figures import Drawing, draw, note_on
 from restor_interp.reporting.formats import interval_text, mark_sign, number_text, percent, sort_key
-from restor_interp.reporting.parts import (
-    Amounts,
-    Details,
-    Document,
-    Lines,
-    Number,
-    Plot,
-    Section,
-    Share,
-    Table,
-    parts_in,
+from restor_interp.reporting.html_assets import PLOTLY, shared_files
+from restor_interp.reporting.html_filters import (
+    column_groups,
+    numeric_columns,
+    samples,
+    swatches,
 )
-from restor_interp.reporting.vocabulary import (
-    CIVIDIS,
-    CONTROL_LOOK,
-    FALSE_LOOK,
-    FATES,
-    OUTCOMES,
-    RED_BLUE,
-    TRUE_LOOK,
-    ink_on,
-    look_of,
-)
-
-_SCRIPTS = ("report.js", "explore.js")
-"""Written into one file; the second uses what the first defines."""
-
-PLOTLY = "plotly-cartesian-4.1.1.min.js"
-"""The part of plotly.js that draws maps, lines and bars: a third of what the Python package holds,
-so that the first plot is there in half the time. Unchanged from npm, plotly.js-cartesian-dist-min.
-"""
-
-_DASHES = {
-    "solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3",
-    "longdash": "11 4", "longdashdot": "11 3 2 3",
-}  # fmt: skip
-
-
-_SHAPES = {
-    "circle": "M13 5a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "square": "M13.5 1.5h7v7h-7z",
-    "diamond": "M17 0l4 5-4 5-4-5z",
-    "diamond-tall": "M17 0l3 5-3 5-3-5z",
-    "triangle-up": "M17 1l4.5 8h-9z",
-    "triangle-down": "M17 9l4.5-8h-9z",
-    "x": "M13 2l1-1 3 3 3-3 1 1-3 3 3 3-1 1-3-3-3 3-1-1 3-3z",
-    "star": "M17 0l1.3 3.4 3.7.2-2.9 2.3 1 3.6-3.1-2-3.1 2 1-3.6-2.9-2.3 3.7-.2z",
-    "pentagon": "M17 .5l4.5 3.3-1.7 5.4h-5.6l-1.7-5.4z",
-    "cross": "M15 .5h4v2.5h2.5v4h-2.5v2.5h-4v-2.5h-2.5v-4h2.5z",
-    "hexagon": "M17 .5l4 2.2v4.6l-4 2.2-4-2.2v-4.6z",
-}
-"""Markers of lines as SVG paths around (17, 5), for the legend; rare ones are left out."""
+from restor_interp.reporting.parts import Details, Document, Plot, Section, parts_in
+from restor_interp.reporting.vocabulary import FATES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +63,14 @@ class _Page:
     after: tuple[str, str] | None
     pages: Mapping[str, str]
     """Entity -> file, for links."""
+    further: Mapping[str, str]
+    """Name -> title of the pages beside the first one."""
+    name: str = ""
+    """Which of these it is itself."""
+
+    def address(self, name: str) -> str:
+        """Where a page of the site is, seen from this one; empty where there is no such page."""
+        return f"{self.root}{name}.html" if name == "index" or name in self.further else ""
 
     @property
     def plotly(self) -> str:
@@ -170,7 +137,10 @@ def site_files(index: Document, pages: Mapping[str, Document]) -> dict[str, byte
     template = environment.get_template("page.html")
     names = list(pages)
     links = [(f"{file_stem(name)}.html", name) for name in names]
-    shared = {"run": index.title, "pages": places}
+    further = dict(index.further)
+    _check_names(further)
+    titles = {name: document.title for name, document in further.items()}
+    shared = {"run": index.title, "pages": places, "further": titles}
     drawn = [
         _Page(
             document=index,
@@ -181,6 +151,19 @@ def site_files(index: Document, pages: Mapping[str, Document]) -> dict[str, byte
             after=None,
             **shared,
         )
+    ]
+    drawn += [
+        _Page(
+            document=document,
+            root="",
+            data=f"data/{name}.js",
+            home="index.html",
+            before=None,
+            after=None,
+            name=name,
+            **shared,
+        )
+        for name, document in further.items()
     ]
     for number, name in enumerate(names):
         drawn.append(
@@ -195,9 +178,10 @@ def site_files(index: Document, pages: Mapping[str, Document]) -> dict[str, byte
             )
         )
     files: dict[str, bytes] = {}
-    for path, page in zip(("index.html", *places.values()), drawn, strict=True):
+    paths = ("index.html", *(f"{name}.html" for name in further), *places.values())
+    for path, page in zip(paths, drawn, strict=True):
         files |= {path: _render(template, page), page.data: _packed(page.plots)}
-    files |= _assets()
+    files |= shared_files()
     manifest = {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in sorted(files.items())
@@ -219,6 +203,15 @@ def _places(pages: Mapping[str, Document]) -> dict[str, str]:
             )
         places[name] = place
     return places
+
+
+def _check_names(further: Mapping[str, Document]) -> None:
+    for name in further:
+        if not re.fullmatch("[a-z][a-z_]{0,39}", name) or name == "index":
+            raise DataError(
+                f"a further page of a report is called {name!r}; its name is that of its file: "
+                "lower-case letters and _, at most 40, and not index"
+            )
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -258,10 +251,10 @@ def _environment() -> jinja2.Environment:
         "note": note_on,
         "percent": percent,
         "ends": lambda plot: [f"{value:.3g}".replace("-", "−") for value in plot.limits()],
-        "samples": _samples,
-        "swatches": _swatches,
-        "groups": _column_groups,
-        "numeric": _numeric_columns,
+        "samples": samples,
+        "swatches": swatches,
+        "groups": column_groups,
+        "numeric": numeric_columns,
     }
     environment.globals |= {
         "SHOWN": SHOWN,
@@ -286,91 +279,3 @@ def _packed(plots: Sequence[Sequence[Drawing]]) -> bytes:
     text = json.dumps(panels, sort_keys=True, separators=(",", ":"), allow_nan=False)
     packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
     return f'window.packedPlots = "{packed}";\n'.encode()
-
-
-def _samples(plot: Lines) -> list[dict[str, str]]:
-    """The legend of a line plot: each line once, with its number, name and look."""
-    lines = {line.name: line for panel in plot.panels for line in panel.series}
-    samples = []
-    for number, name in enumerate(line_names(plot)):
-        look, n = look_of(lines[name].look), lines[name].n
-        samples.append(
-            {
-                "id": f"l{number}",
-                "name": f"{name} (n={n})" if n is not None else name,
-                "colour": look.colour,
-                "dash": _DASHES[look.dash] if lines[name].joined else "",
-                "shape": _SHAPES.get(look.symbol.removesuffix("-open"), ""),
-                "fill": "none" if look.symbol.endswith("-open") else look.colour,
-            }
-        )
-    return samples
-
-
-def _swatches(plot: Amounts) -> list[tuple[str, str, str, str]]:
-    """(sign, words, colour, ink) of the two directions of bars, and of their control."""
-    meanings = [("→", plot.high_words, TRUE_LOOK)]
-    meanings += [("←", plot.low_words, FALSE_LOOK)] if plot.low_words else []
-    if any(bar.control is not None for panel in plot.panels for bar in panel.amounts):
-        meanings.append(("◇", plot.control_words, CONTROL_LOOK))
-    return [(sign, words, look.colour, ink_on(look.colour)) for sign, words, look in meanings]
-
-
-def _column_groups(columns: Any) -> list[tuple[str, int]]:
-    """(group, number of columns) of neighbouring columns with one heading; empty: no groups."""
-    groups: list[tuple[str, int]] = []
-    for column in columns:
-        if groups and groups[-1][0] == column.group:
-            groups[-1] = (column.group, groups[-1][1] + 1)
-        else:
-            groups.append((column.group, 1))
-    return groups if any(name for name, _ in groups) else []
-
-
-def _numeric_columns(table: Table) -> set[int]:
-    """Places of the columns that hold numbers; they are set flush right."""
-    return {
-        place
-        for row in table.rows
-        for place, cell in enumerate(row.cells)
-        if isinstance(cell, Number | Share)
-    }
-
-
-# ---- assets
-
-
-def _assets() -> dict[str, bytes]:
-    own = Path(__file__).parent / "assets"
-    return {
-        f"assets/{PLOTLY}": (Path(__file__).parent / "bundled" / PLOTLY).read_bytes(),
-        "assets/report.css": (own / "report.css").read_bytes() + _own_styles().encode(),
-        "assets/report.js": b"".join((own / name).read_bytes() for name in _SCRIPTS),
-        "assets/LICENSES.txt": _licences().encode("utf-8"),
-    }
-
-
-def _own_styles() -> str:
-    """The vocabulary's colours as classes: of outcomes and fates, and of the scales of maps."""
-    signs = {
-        **{f"o-{n}": s for n, s in OUTCOMES.items()},
-        **{f"f-{n}": s for n, s in FATES.items()},
-    }
-    rules = [
-        f".{name} {{ --sign: {sign.colour}; --sign-ink: {ink_on(sign.colour)} }}\n"
-        for name, sign in signs.items()
-    ]
-    rules += [
-        f".{name} {{ background: linear-gradient(to right, {', '.join(colours)}) }}\n"
-        for name, colours in (("ramp", CIVIDIS), ("ramp.diverging", RED_BLUE))
-    ]
-    return "\n" + "".join(rules)
-
-
-def _licences() -> str:
-    """The licence of the plotting library that is shipped with every report."""
-    text = (Path(__file__).parent / "bundled" / "plotly-LICENSE.txt").read_text(encoding="utf-8")
-    return (
-        f"{PLOTLY} is a part of plotly.js, https://plotly.com, taken unchanged from the npm "
-        f"package plotly.js-cartesian-dist-min, under this licence:\n\n{text}"
-    )

@@ -12,6 +12,7 @@ from restor_interp.reporting.interventions import (
     SWAPS,
     TRACES,
     TUNED,
+    first_finding,
     folded,
     instruments,
 )
@@ -43,7 +44,7 @@ from restor_interp.reporting.rows import (
 )
 from restor_interp.reporting.swaps_map import swaps_map
 from restor_interp.reporting.verdicts import is_planted, true_object
-from restor_interp.reporting.vocabulary import order_states
+from restor_interp.reporting.vocabulary import PLACES, order_states
 
 
 def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
@@ -70,7 +71,8 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
             inside += [Paragraph(text, quiet=True), *lens_lines(rows["lens"], fact)]
         swaps = swaps_map(rows.get("patches", []), rows.get("grafts", []), fact)
         if swaps:
-            inside.append(Details("Best swaps", (Paragraph(SWAPS, quiet=True), *swaps)))
+            best = (Paragraph(SWAPS, quiet=True), *swaps)
+            inside.append(Details("Best swaps", best, told=first_finding(swaps)))
         inside += folded(tools, rows, fact)
         planted = is_planted(results.run, fact)
         summary = f"{fact['question']} (true: {true_object(fact)}"
@@ -106,6 +108,7 @@ def lens_lines(rows: Sequence[Mapping[str, Any]], fact: Mapping[str, Any]) -> tu
     plots = []
     for lens, position in dict.fromkeys((row["lens"], row["position"]) for row in rows):
         chosen = [row for row in rows if (row["lens"], row["position"]) == (lens, position)]
+        place = PLACES.get(position, position)
         states = order_states(row["state"] for row in chosen)
         panels, led = [], []
         for state in states:
@@ -125,7 +128,7 @@ def lens_lines(rows: Sequence[Mapping[str, Any]], fact: Mapping[str, Any]) -> tu
             led.append(f"{state}: {_leader(series)}")
         plots.append(
             Lines(
-                title=f"What each layer would answer ({lens} lens at {position})",
+                title=f"What each layer would answer ({lens} lens at {place})",
                 panels=tuple(panels),
                 x_title="layer",
                 y_title="log-probability (nats)",

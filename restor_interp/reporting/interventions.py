@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from restor_interp.reporting.attacks import attack_table
 from restor_interp.reporting.attributions import attribution_maps
+from restor_interp.reporting.characters import shorten
 from restor_interp.reporting.contributions import contribution_bars
 from restor_interp.reporting.descriptions import description_lines
 from restor_interp.reporting.fact_timeline import fact_timeline, turning_lines
@@ -19,7 +20,7 @@ from restor_interp.reporting.knockouts import knockout_lines
 from restor_interp.reporting.mlp_changes import mlp_change_parts
 from restor_interp.reporting.own_tables import LIMITS as OF_OWN
 from restor_interp.reporting.own_tables import names_of_own_tables, own_table
-from restor_interp.reporting.parts import Details, Paragraph, Part
+from restor_interp.reporting.parts import Details, Paragraph, Part, Plot, Table, parts_in
 from restor_interp.reporting.patches import patch_maps
 from restor_interp.reporting.results import EntityResults, RunResults, records
 from restor_interp.reporting.retention import retention_lines
@@ -27,6 +28,9 @@ from restor_interp.reporting.rows import RowOf
 from restor_interp.reporting.subject_attention import attention_maps
 from restor_interp.reporting.token_attributions import token_strips
 from restor_interp.reporting.value_vectors import value_vector_tables
+
+_TOLD = 160
+"""Code points of a finding beside the title of a fold."""
 
 TRACES = (
     "Causal tracing: the subject is replaced so that the answer is lost, then one state at a time "
@@ -195,8 +199,16 @@ def folded(
     tools: Mapping[str, Instrument], rows: Mapping[str, Sequence[RowOf]], fact: RowOf
 ) -> list[Part]:
     """Every instrument that looked at a fact, each folded under its title."""
-    return [
-        Details(tool.title, (Paragraph(tool.text, quiet=True), *tool.draw(rows[table], fact)))
-        for table, tool in tools.items()
-        if rows.get(table)
-    ]
+    folds: list[Part] = []
+    for table, tool in tools.items():
+        if rows.get(table):
+            found = tool.draw(rows[table], fact)
+            inside = (Paragraph(tool.text, quiet=True), *found)
+            folds.append(Details(tool.title, inside, told=first_finding(found)))
+    return folds
+
+
+def first_finding(parts: Sequence[Part]) -> str:
+    """What the first plot or table says, for a fold that is closed; empty where there is none."""
+    captions = (part.caption for part in parts_in(parts) if isinstance(part, Plot | Table))
+    return shorten(next(filter(None, captions), ""), _TOLD)

@@ -2,11 +2,12 @@
 on a threshold, and which facts have none."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from restor_interp.explain.mechanism import MECHANISMS
 from restor_interp.reporting.formats import plural
+from restor_interp.reporting.glossary import MECHANISMS as MEANINGS
 from restor_interp.reporting.parts import (
     Cell,
     Column,
@@ -26,15 +27,6 @@ from restor_interp.reporting.verdicts import block
 from restor_interp.reporting.vocabulary import order_states, state_kind
 
 UNDETERMINED = "undetermined"
-
-_WORDS: Mapping[str, str] = {
-    "restored": "the answer is intact from the subject to the end, and was lost when corrupted",
-    "late_override": "it arrives at the last token, and is overwritten in the last layers",
-    "not_routed": "the subject carries it, and it does not arrive at the last token",
-    "lost_at_subject": "the subject no longer carries it",
-    "never_lost": "corruption left it",
-    "undetermined": "no pattern that speaks for one mechanism, or its refuter spoke against it",
-}
 
 
 def words(name: object) -> str:
@@ -99,7 +91,10 @@ def mechanisms(run: RunResults) -> tuple[Part, ...]:
             (
                 Column("State"),
                 Column("Facts", help="whose retention was measured"),
-                *(Column(words(name), help=_WORDS[name], group="Mechanism") for name in MECHANISMS),
+                *(
+                    Column(words(name), help=MEANINGS[name], group="Mechanism")
+                    for name in MECHANISMS
+                ),
                 Column("passed", group="Its refuter"),
                 Column("failed", help="these are undetermined", group="Its refuter"),
                 Column("not measured", group="Its refuter"),

@@ -8,7 +8,7 @@ from restor_interp.reporting.curves import by_layer
 from restor_interp.reporting.formats import plain, signed
 from restor_interp.reporting.parts import LinePanel, Lines, Paragraph, Part, Series, floats
 from restor_interp.reporting.rows import RowOf, grouped, number, placed, reasons
-from restor_interp.reporting.vocabulary import order_states
+from restor_interp.reporting.vocabulary import PLACES, order_states
 
 PARTS = {
     "coefficients": ("coefficients", "line 1"),
@@ -23,7 +23,6 @@ SWAPS = {
     "clean_both": ("both", "true"),
     "wrong_coefficients": ("clean coefficients of a wrong entity", "control"),
 }
-PLACES = {"last": "the last token", "subject_last": "the subject's last token"}
 
 
 def mlp_change_parts(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:

@@ -91,7 +91,8 @@ def _intervals(points: Sequence[Point]) -> Series:
         name="95% intervals",
         x=tuple(x for p in known for x in (p.fall.value, p.fall.value, math.nan)),
         y=tuple(y for p in known for y in (p.gain.low, p.gain.high, p.gain.high)),
-        look="chance",
+        look="control 4",
+        thin=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""The sections of a run's first page below its states: entities, what is missing, provenance."""
+"""What a run lacks, and where it comes from: sections of the page on methods."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,23 +6,16 @@ from typing import Any
 import yaml
 
 from restor_interp.reporting.counts import (
-    fate_counts,
-    right_answers,
-    states_with_fates,
     unmeasured,
 )
 from restor_interp.reporting.formats import plural
 from restor_interp.reporting.parts import (
     Callout,
-    Cell,
     Code,
     Column,
     Details,
     Empty,
-    EntityLink,
-    FateBar,
     KeyValues,
-    Missing,
     Number,
     Paragraph,
     Part,
@@ -30,60 +23,11 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
-from restor_interp.reporting.results import EntityResults, RunResults, records
+from restor_interp.reporting.results import RunResults, records
 from restor_interp.reporting.states import not_beyond_sham
-from restor_interp.reporting.vocabulary import ROLES, state_kind
 
 MOST_PROVENANCE = 80
 """Entries of a manifest that are shown; the file itself has all."""
-
-
-# ---- the entities
-
-
-def entity_table(run: RunResults) -> Table:
-    """A row per entity, linked to its page, with a small bar of fates per method."""
-    states = [state for state in states_with_fates(run) if state_kind(state) in ("method", "sham")]
-    shown = [state for state in ("clean", "corrupted") if state in run.states]
-    right = "Answers right"
-    columns = [
-        Column("Entity"),
-        Column("Corrupted"),
-        Column("Facts"),
-        Column("Lost", help="known, not guessable, right when clean, wrong when corrupted"),
-        *(
-            Column(state, help="share of all answers, over facts and contexts", group=right)
-            for state in shown
-        ),
-        *(Column(state, group="Fates; sorted by share restored") for state in states),
-    ]
-    rows = []
-    for name in run.entities:
-        results = run.entity(name)
-        counts = {s: fate_counts(results, s, roles=tuple(ROLES)) for s in states}
-        cells: list[Cell] = [
-            EntityLink(name),
-            Text("yes" if results.is_corrupted else "no"),
-            Number(len(results.facts), digits=0),
-            Number(counts[states[0]].lost, digits=0) if states else Missing(),
-            *(_entity_accuracy(results, state) for state in shown),
-            *(FateBar(counts[state].in_order()) for state in states),
-        ]
-        rows.append(Row(tuple(cells)))
-    return Table(
-        tuple(columns),
-        tuple(rows),
-        caption=(
-            f"Entities: {len(run.corrupted_entities)} corrupted and "
-            f"{len(run.entities) - len(run.corrupted_entities)} that no document is about."
-        ),
-        filterable=True,
-    )
-
-
-def _entity_accuracy(results: EntityResults, state: str) -> Cell:
-    right, asked = right_answers(results, state, tuple(ROLES))
-    return Number(right / asked, percent=True, digits=0) if asked else Missing()
 
 
 # ---- what was not found, and where it all comes from
@@ -91,11 +35,7 @@ def _entity_accuracy(results: EntityResults, state: str) -> Cell:
 
 def not_found(run: RunResults) -> tuple[Part, ...]:
     """What was looked for and not seen, what failed, and what nobody measured."""
-    parts: list[Part] = [*diverged(run), *not_beyond_sham(run)]
-    for table in ("answers", "choices", "fates", "lens", "traces", "probes"):
-        if not run.has(table):
-            parts.append(Empty(f"The table {table} is empty or missing.", run.command(table)))
-    parts += [Paragraph(f"{problem}.") for problem in run.problems]
+    parts = [*_against_claims(run)]
     rows = [
         Row((Text(str(row["cell"])), Text(str(row["reason"]))))
         for row in records(run.table("failures"))
@@ -117,6 +57,34 @@ def not_found(run: RunResults) -> tuple[Part, ...]:
         table = Table(columns, tuple(rows), caption=caption)
         parts.append(Details("What was not measured, and why", (table,), told=caption))
     return tuple(parts) or (Paragraph("Everything that was asked for was measured."),)
+
+
+def gaps_in_short(run: RunResults) -> tuple[Part, ...]:
+    """Of the same, what speaks against a claim, and a line on the rest that leads to it."""
+    left = unmeasured(run)
+    rows = sum(count for _, _, count in left)
+    told = f"{plural(rows, 'row')} of the tables lack something, for {plural(len(left), 'reason')}"
+    failed = len(run.table("failures"))
+    failures = f"; {plural(failed, 'piece')} of work failed" if failed else ""
+    return (
+        *_against_claims(run),
+        Paragraph(
+            f"{told}{failures}: what was not measured and why, settings, versions, words and "
+            "controls",
+            page="methods",
+        ),
+    )
+
+
+def _against_claims(run: RunResults) -> tuple[Part, ...]:
+    """Trainings that failed, methods that are not shown to restore, and tables without rows."""
+    missing = [
+        Empty(f"The table {table} is empty or missing.", run.command(table))
+        for table in ("answers", "choices", "fates", "lens", "traces", "probes")
+        if not run.has(table)
+    ]
+    problems = [Paragraph(f"{problem}.") for problem in run.problems]
+    return (*diverged(run), *not_beyond_sham(run), *missing, *problems)
 
 
 def diverged(run: RunResults) -> tuple[Part, ...]:

@@ -7,6 +7,7 @@ written into it. The content security policy then admits no script but these, by
 import base64
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from restor_interp.disk import publish, storage_errors
@@ -19,7 +20,8 @@ _DATA, _STYLE, _SCRIPT = "data/index.js", "assets/report.css", "assets/report.js
 
 def single_page(document: Document) -> bytes:
     """The document as one page; the same document gives the same bytes."""
-    files = {name: data.decode("utf-8") for name, data in site_files(document, {}).items()}
+    alone = replace(document, further=())
+    files = {name: data.decode("utf-8") for name, data in site_files(alone, {}).items()}
     scripts = [_SCRIPT]
     if any(isinstance(part, Plot) for part in parts_in(document.parts)):
         scripts = [f"assets/{PLOTLY}", _DATA, _SCRIPT]

@@ -7,7 +7,6 @@ inferred in a report. Without it, intervals are Wilson's, over facts, and differ
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED
@@ -26,7 +25,6 @@ from restor_interp.reporting.formats import (
     plural,
     share,
     share_text,
-    signed,
 )
 from restor_interp.reporting.parts import (
     Bars,
@@ -43,83 +41,17 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
-from restor_interp.reporting.results import RunResults, records
+from restor_interp.reporting.results import RunResults
+from restor_interp.reporting.summary import (
+    HELD_OUT,
+    gap_to_sham,
+    held_out_rows,
+    number_or_none,
+    summary_number,
+    summary_row,
+)
 from restor_interp.reporting.verdicts import block
 from restor_interp.reporting.vocabulary import FATES, ROLES, state_kind
-
-HELD_OUT = "p_restored"
-"""Metric of `summary`: the share restored, scored on other contexts than facts were chosen on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """How much more of the lost facts a method restores than its sham; shares of 1."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    mde: float | None = None
-    """Smallest true difference that such a run would find in 4 of 5 cases."""
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether its interval lies above 0; without an interval nothing is shown."""
-        return self.low is not None and self.low > 0
-
-    def text(self) -> str:
-        """`+33 points (95% interval +5 to +61, p = 0.031; …)`."""
-        told = []
-        if self.low is None:
-            told.append("without a test")
-        if self.low is not None and self.high is not None:
-            told.append(f"95% interval {signed(100 * self.low, 0)} to {signed(100 * self.high, 0)}")
-        if self.p is not None:
-            told.append(p_text(self.p))
-        if self.mde is not None and not self.is_shown:
-            told.append(f"less than {plain(100 * self.mde, 0)} would not be found in such a run")
-        return f"{signed(100 * self.value, 0)} points" + (f" ({', '.join(told)})" if told else "")
-
-
-# ---- numbers of the table `summary`
-
-
-def summary_row(run: RunResults, state: str, role: str, metric: str) -> dict[str, Any] | None:
-    """A row of the table `summary`; None where there is none."""
-    asked = (state, role, metric)
-    rows = run.rows("summary")
-    return next((r for r in rows if (r["state"], r["role"], r["metric"]) == asked), None)
-
-
-def summary_number(
-    run: RunResults, state: str, role: str, metric: str, **look: Any
-) -> Number | None:
-    """A number of the table `summary` with its interval; None where the table has none."""
-    row = summary_row(run, state, role, metric)
-    if row is None or row["value"] is None:
-        return None
-    return Number(
-        float(row["value"]),
-        low=_float(row["low"]),
-        high=_float(row["high"]),
-        n=None if row["n_facts"] is None else int(row["n_facts"]),
-        **look,
-    )
-
-
-def gap_to_sham(run: RunResults, state: str) -> Gap | None:
-    """What a method restores beyond its sham; None where one of them is missing."""
-    row = summary_row(run, state, "direct", "restored_minus_sham")
-    if row is not None and row["value"] is not None:
-        numbers = {name: _float(row.get(name)) for name in ("low", "high", "p", "mde")}
-        return Gap(value=float(row["value"]), **numbers)
-    with_fates = states_with_fates(run)
-    if state not in with_fates or f"sham_{state}" not in with_fates:
-        return None
-    mine, sham = fate_counts(run, state), fate_counts(run, f"sham_{state}")
-    if not mine.lost or not sham.lost:
-        return None
-    return Gap(value=mine.of("restored") / mine.lost - sham.of("restored") / sham.lost)
 
 
 def fate_share(run: RunResults, state: str, fate: str, counts: FateCounts) -> Share:
@@ -129,7 +61,9 @@ def fate_share(run: RunResults, state: str, fate: str, counts: FateCounts) -> Sh
     """
     k, n = counts.of(fate), counts.lost if fate in FATES_OF_LOST else counts.survived
     row = summary_row(run, state, "direct", fate)
-    low, high = (None, None) if row is None else (_float(row["low"]), _float(row["high"]))
+    low, high = (
+        (None, None) if row is None else (number_or_none(row["low"]), number_or_none(row["high"]))
+    )
     if row is None or low is None or high is None or row["n_facts"] != n:
         return share(k, n)
     return Share(k, n, low=low, high=high)
@@ -152,10 +86,6 @@ def accuracy(run: RunResults, state: str, role: str) -> Number | None:
         return known
     right, asked = right_answers(run, state, (role,))
     return Number(right / asked, percent=True, digits=0, n=asked) if asked else None
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 # ---- the verdict on the run
@@ -223,7 +153,7 @@ def _held_out_shares(run: RunResults, state: str) -> str:
     """What the difference is made of: it is scored on other contexts than the counts, and over
     entities, so that it need not have the sign that the counts have."""
     rows = [summary_row(run, name, "direct", HELD_OUT) for name in (state, f"sham_{state}")]
-    shares = [None if row is None else _float(row["value"]) for row in rows]
+    shares = [None if row is None else number_or_none(row["value"]) for row in rows]
     if None in shares:
         return ""
     mine, sham = (plain(100 * share, 0) for share in shares if share is not None)
@@ -252,7 +182,7 @@ def state_table(run: RunResults) -> Table:
     roles = [role for role in ROLES if any(fact["role"] == role for fact in run.facts)]
     with_fates, scores = states_with_fates(run), object_scores(run)
     counts = {state: fate_counts(run, state) for state in with_fates}
-    notes = [row["note"] for row in _held_out(run) if row.get("note")]
+    notes = [row["note"] for row in held_out_rows(run) if row.get("note")]
     rows = []
     for state in run.states:
         cells: list[Cell] = [Text(state), p_false(run, state, scores) or Missing()]
@@ -276,10 +206,6 @@ def state_table(run: RunResults) -> Table:
     )
 
 
-def _held_out(run: RunResults) -> list[dict[str, Any]]:
-    return records(run.table("summary"), role="direct", metric=HELD_OUT)
-
-
 def _columns(
     run: RunResults, roles: Sequence[str], counts: FateCounts | None
 ) -> tuple[Column, ...]:
@@ -296,7 +222,7 @@ def _columns(
         *(Column(role, help=ROLES[role], group="Answers right") for role in roles),
         *fates(FATES_OF_LOST, lost),
     ]
-    held_out = bool(_held_out(run))
+    held_out = bool(held_out_rows(run))
     minus_sham = Column(
         "minus sham",
         help="points by which the restored share exceeds that of the same method on documents "
@@ -335,7 +261,7 @@ def _beyond_cells(run: RunResults, state: str) -> list[Cell]:
             high=None if gap.high is None else 100 * gap.high,
             detail="" if gap.p is None else p_text(gap.p),
         )
-    if not _held_out(run):
+    if not held_out_rows(run):
         return [number]
     held_out = summary_number(run, state, "direct", HELD_OUT, percent=True, digits=0)
     mde = None if gap is None else gap.mde

@@ -47,14 +47,8 @@ from restor_interp.reporting.parts import (
     Table,
 )
 from restor_interp.reporting.results import RunResults
-from restor_interp.reporting.states import (
-    Gap,
-    accuracy,
-    fate_share,
-    gap_to_sham,
-    p_false,
-    verdict_on_run,
-)
+from restor_interp.reporting.states import accuracy, fate_share, p_false, verdict_on_run
+from restor_interp.reporting.summary import Gap, gap_to_sham
 
 WIDEST = 40
 """Code points of a table's cell."""

@@ -154,6 +154,12 @@ RED_BLUE = (
 )
 """Diverging, centred on 0: red below (the falsehood leads), blue above (the truth leads)."""
 
+PLACES: Mapping[str, str] = {
+    "last": "the last token",
+    "subject_last": "the subject's last token",
+}
+"""Named position -> words for it."""
+
 STATE_KINDS = ("clean", "corrupted", "method", "sham", "retain_only", "rollback", "repair")
 
 

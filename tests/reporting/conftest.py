@@ -150,6 +150,15 @@ class Visit:
         )
         return self.page.locator(selector)
 
+    def hover_text(self, canvas, across, down):
+        """What is shown where the pointer stands on a plot; both places as shares of its area."""
+        area = canvas.locator(".nsewdrag").first
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        area.hover(position={"x": box["width"] * across, "y": box["height"] * down})
+        canvas.locator(".hoverlayer text").first.wait_for(timeout=10_000)
+        return canvas.locator(".hoverlayer").first.text_content()
+
     def assert_quiet(self, folder):
         assert [url for url in self.requests if not url.startswith(folder.as_uri())] == []
         assert (self.errors, self.dialogs) == ([], [])

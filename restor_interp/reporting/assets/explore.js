@@ -1,53 +1,5 @@
-// What a reader does with a page: one cursor in all maps of a figure, with the pointer or the
-// keyboard; plots saved as files; two facts beside each other; the view as an address.
-
-// ---- one cursor in all maps of a figure
-
-let pointed = null;
-
-function mapsBeside(canvas) {
-  const all = [...canvas.closest("figure").querySelectorAll(".canvas[data-drawn]")];
-  return all.filter((one) => one.data[0].type === "heatmap");
-}
-
-function pointAt(canvas, row, column) {
-  drawn.get(canvas).Fx.hover(canvas, { xval: column, yval: row });
-}
-
-function leave(canvas) {
-  for (const one of mapsBeside(canvas)) drawn.get(one).Fx.unhover(one);
-}
-
-function followCells(canvas, { data, names }) {
-  if (data[0]?.type !== "heatmap") return;
-  canvas.addEventListener("pointerenter", () => { pointed = canvas; });
-  canvas.addEventListener("pointerleave", () => { pointed = null; leave(canvas); });
-  // Only where the pointer is: a map that follows reports the cell again, some time later.
-  canvas.on("plotly_hover", ({ points }) => {
-    const cell = points.find((point) => point.curveNumber === 0);
-    if (pointed !== canvas || !cell) return;
-    for (const one of mapsBeside(canvas)) if (one !== canvas) pointAt(one, ...cell.pointNumber);
-  });
-
-  const last = [names.y.length - 1, names.x.length - 1];
-  let cell = null;
-  const steps = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  canvas.tabIndex = 0;
-  canvas.addEventListener("blur", () => leave(canvas));
-  canvas.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") leave(canvas);
-    const step = steps[event.key];
-    if (!step || event.target !== canvas || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    cell = cell ? cell.map((at, axis) => Math.min(Math.max(at + step[axis], 0), last[axis])) : [0, 0];
-    const [row, column] = cell;
-    const maps = mapsBeside(canvas);
-    for (const one of maps) pointAt(one, row, column);
-    const values = maps.map((one) => `${one.getAttribute("aria-label")} ${written(one.data[0].z[row][column])}`);
-    const [rows, columns] = canvas.data[0].meta.map(plainName);
-    say(`${rows} ${names.y[row]}, ${columns} ${names.x[column]}: ${values.join("; ")}`);
-  });
-}
+// What a reader does with a page: plots saved as files; two facts beside each other; the view as an
+// address.
 
 // ---- plots as files
 
@@ -73,7 +25,7 @@ function csvOf(figure, panels) {
       } else if (trace.meta !== "band" && trace.name !== undefined) {
         const across = [layout.xaxis, layout.yaxis].map((axis) => plainName(axis.title?.text ?? ""));
         heads = ["panel", "line", across[0] || "x", across[1] || "y"];
-        trace.x.forEach((x, i) => rows.push([titles[place], plainName(trace.name), name("x", x), name("y", trace.y[i])]));
+        trace.x.forEach((x, i) => rows.push([titles[place], nameOf(trace), name("x", x), name("y", trace.y[i])]));
       }
     }
   });
@@ -117,7 +69,7 @@ for (const figure of document.querySelectorAll("figure.plot")) {
     button("Save as CSV", async () => saveText(csvOf(figure, await panelsOf(figure)), `${fileName(figure)}.csv`)),
     button("Save as SVG", () => savePictures(figure)),
   );
-  figure.append(saves);
+  figure.querySelector(".foot").append(saves);
 }
 
 // ---- two facts beside each other

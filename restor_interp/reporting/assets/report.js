@@ -1,5 +1,5 @@
 // The script of every report page: sorting, filtering, plots drawn when they come near, dark mode.
-// What a reader does with them (cursor, files, links, facts beside each other) follows in explore.js.
+// What a reader does with them follows in cursor.js, explore.js and print.js.
 // It sets text only through textContent, and reads data only from the page's own file of JSON.
 "use strict";
 
@@ -114,12 +114,14 @@ function loadPlotly() {
 
 // The panels of every plot: base64 of compressed JSON, see html.py.
 let plots = null;
+let panels = null; // the same, once they are there
 
 async function loadPlots() {
   if (!window.packedPlots) await loadScript(document.body.dataset.plots, "the data of its plots");
   const bytes = Uint8Array.from(atob(window.packedPlots), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
+  panels = await new Response(stream).json();
+  return panels;
 }
 
 async function panelsOf(figure) {
@@ -127,9 +129,9 @@ async function panelsOf(figure) {
   return (await plots)[Number(figure.id.slice(1)) - 1];
 }
 
-async function dataOf(canvas) {
+function dataOf(canvas) {
   const figure = canvas.closest("figure");
-  return (await panelsOf(figure))[[...figure.querySelectorAll(".canvas")].indexOf(canvas)];
+  return panels[Number(figure.id.slice(1)) - 1][[...figure.querySelectorAll(".canvas")].indexOf(canvas)];
 }
 
 function labelPoints(figure) {
@@ -173,22 +175,31 @@ async function drawNext(canvas) {
   if (drawn.has(canvas)) return;
   drawn.set(canvas, null);
   try {
-    const [library, figure] = await Promise.all([loadPlotly(), dataOf(canvas)]);
-    labelPoints(figure);
-    figure.layout.dragmode = hovers ? "zoom" : false;
-    for (const [path, colour] of Object.entries(themeOf())) {
-      const [part, key] = path.split(".");
-      figure.layout[part][key] = colour;
-    }
-    await library.newPlot(canvas, figure.data, figure.layout, CONFIG);
-    drawn.set(canvas, library);
-    canvas.setAttribute("role", "group"); // an image may hold no buttons, and plotly's bar is some
-    followCells(canvas, figure);
-    if (canvas.closest("figure").querySelector('[data-line][aria-pressed="false"]')) showLines(canvas);
-    canvas.dataset.drawn = "yes";
+    const [library] = await Promise.all([loadPlotly(), panelsOf(canvas.closest("figure"))]);
+    if (!canvas.dataset.drawn) await drawNow(canvas, library);
   } catch (error) {
     canvas.textContent = `This plot could not be drawn: ${error.message}. Its numbers are below.`;
   }
+}
+
+// Without waiting for anything, as a page that is printed must.
+function drawNow(canvas, library) {
+  const figure = dataOf(canvas);
+  labelPoints(figure);
+  figure.layout.dragmode = hovers ? "zoom" : false;
+  for (const [path, colour] of Object.entries(themeOf())) {
+    const [part, key] = path.split(".");
+    figure.layout[part][key] = colour;
+  }
+  canvas.textContent = "";
+  const ready = library.newPlot(canvas, figure.data, figure.layout, CONFIG);
+  drawn.set(canvas, library);
+  canvas.setAttribute("role", "group"); // an image may hold no buttons, and plotly's bar is some
+  if (figure.data[0]?.type === "heatmap") followCells(canvas, figure);
+  else followPoints(canvas, figure);
+  if (canvas.closest("figure").querySelector('[data-line][aria-pressed="false"]')) showLines(canvas);
+  canvas.dataset.drawn = "yes";
+  return ready;
 }
 
 function recolour() {
@@ -275,18 +286,23 @@ function tableOf({ data, layout, names }) {
     names[across]?.[place] ?? `${place}`,
     ...columns.map((column) => (column.has(place) ? column.get(place) : "")),
   ]);
-  return gridTable("", lines.map((trace) => plainName(trace.name)), rows);
+  return gridTable("", lines.map(nameOf), rows);
 }
 
 // Points share no places: each has its own row.
 function pointsTable(traces, layout) {
   const rows = traces.flatMap((trace) =>
-    trace.mode === "markers" ? trace.x.map((x, i) => [plainName(trace.name), x, trace.y[i]]) : []);
+    trace.mode === "markers" ? trace.x.map((x, i) => [nameOf(trace), x, trace.y[i]]) : []);
   return gridTable("", [layout.xaxis.title.text, layout.yaxis.title.text].map(plainName), rows);
 }
 
+// The whole name of a line, which its label may have cut.
+function nameOf(trace) {
+  return plainName(trace.meta?.[0] ?? trace.name);
+}
+
 function plainName(escaped) {
-  return escaped.replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
+  return escaped.replaceAll("<br>", " ").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");
 }
 
 for (const details of document.querySelectorAll(".numbers")) {
@@ -302,6 +318,4 @@ for (const details of document.querySelectorAll(".numbers")) {
     });
   });
 }
-
-addEventListener("beforeprint", () => canvases.filter((canvas) => canvas.checkVisibility()).forEach(drawPlot));
 

@@ -7,14 +7,13 @@ from restor_interp.reporting.curves import by_layer
 from restor_interp.reporting.formats import plain
 from restor_interp.reporting.parts import LinePanel, Lines, Part, Series
 from restor_interp.reporting.rows import RowOf, grouped
-from restor_interp.reporting.vocabulary import ROLES, order_states
+from restor_interp.reporting.vocabulary import PLACES, ROLES, order_states
 
 METRICS = {
     "cosine": ("Cosine to the clean activations", "cosine, mean over facts"),
     "cka_debiased": ("Similarity of geometry to the clean activations", "CKA, debiased"),
 }
 """Metric -> title and unit; the others stand in the table alone."""
-PLACES = {"subject_last": "the subject's last token", "last": "the last token"}
 _ALL = "all"
 _LOOKS = {"direct": "false", "sibling": "line 3", "context": "line 4", "untouched": "line 1"}
 
