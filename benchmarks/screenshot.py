@@ -11,7 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Locator, Page, sync_playwright
 
 import restor_interp as ri
 from restor_interp.reporting.characters import file_stem
@@ -21,7 +21,7 @@ WIDTH = 1280
 HEIGHT = 1160
 """Pixels of the first page that fit: the verdict, the table of states, and some of the bars."""
 TALLEST = 1500
-"""Pixels of the open fact that are shown: the evidence, and its first figures."""
+"""Pixels of a part that are shown: of the open fact, the evidence and its first figures."""
 
 DRAW_NEXT = """(selector) => {
   const all = [...document.querySelectorAll(selector)].filter((c) => c.checkVisibility());
@@ -53,20 +53,27 @@ def main() -> None:
         page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         page.screenshot(path=given.out / "report.png")
         page.goto((report / f"e/{file_stem(entity)}.html").resolve().as_uri())
-        page.screenshot(path=given.out / "report-facts.png")
+        picture(page, page.locator("#s1"), given.out / "report-facts.png")
+        page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         draw(page, "details[open] > .plot .canvas")
         fold = page.locator("details.fold[open]").filter(has=page.locator(".plot")).first
-        # All of it at once, so that the bar that sticks to the window's top is not in the middle.
-        room = fold.bounding_box()
-        height = int(room["height"]) + 200 if room else HEIGHT
-        page.set_viewport_size({"width": WIDTH, "height": height})
-        whole = fold.bounding_box()
-        shown = {**whole, "height": min(whole["height"], TALLEST)} if whole else None
-        page.screenshot(path=given.out / "report-entity.png", clip=shown, full_page=True)
+        picture(page, fold, given.out / "report-entity.png")
         browser.close()
     for name in ("report.png", "report-facts.png", "report-entity.png"):
         path = given.out / name
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+
+
+def picture(page: Page, part: Locator, path: Path) -> None:
+    """A part of a page, down to `TALLEST`."""
+    box = part.bounding_box()
+    # All of it at once, so that the bar that sticks to the window's top is not in the middle.
+    height = int(box["height"]) + 200 if box else HEIGHT
+    page.set_viewport_size({"width": WIDTH, "height": height})
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    box = part.bounding_box()
+    shown = {**box, "height": min(box["height"], TALLEST)} if box else None
+    page.screenshot(path=path, clip=shown, full_page=True)
 
 
 def first_traced(run: Path) -> str:
