@@ -40,13 +40,14 @@ def samples(plot: Lines) -> list[dict[str, str]]:
     found = []
     for number, name in enumerate(line_names(plot)):
         look, n = look_of(lines[name].look), lines[name].n
+        marked = not lines[name].thin and lines[name].look != "chance"
         found.append(
             {
                 "id": f"l{number}",
                 "name": f"{name} (n={n})" if n is not None else name,
                 "colour": look.colour,
                 "dash": _DASHES[look.dash] if lines[name].joined else "",
-                "shape": _SHAPES.get(look.symbol.removesuffix("-open"), ""),
+                "shape": _SHAPES.get(look.symbol.removesuffix("-open"), "") if marked else "",
                 "fill": "none" if look.symbol.endswith("-open") else look.colour,
             }
         )

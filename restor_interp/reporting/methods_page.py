@@ -155,7 +155,7 @@ def _instrument(run: RunResults, table: str, title: str, text: str) -> Row:
             for name in ("fact_id", "state")
         ]
     detail = ANALYSES.get(table, "")
-    return Row((Text(title, detail=detail), Text(text), *counts))
+    return Row((Text(title, detail=detail), Text(text, whole=True), *counts))
 
 
 def _two_columns(
@@ -164,6 +164,6 @@ def _two_columns(
     first, second = heads
     return Table(
         (Column(first), Column(second, wide=True)),
-        tuple(Row((Text(name), Text(meaning))) for name, meaning in rows),
+        tuple(Row((Text(name), Text(meaning, whole=True))) for name, meaning in rows),
         caption=caption,
     )

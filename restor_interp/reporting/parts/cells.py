@@ -12,6 +12,8 @@ class Text:
     detail: str = ""
     """A second, smaller line."""
     mono: bool = False
+    whole: bool = False
+    """Never cut: a text of the report's own."""
 
 
 @dataclass(frozen=True)
