@@ -147,13 +147,11 @@ def instrument_table(run: RunResults) -> Table:
 
 
 def _instrument(run: RunResults, table: str, title: str, text: str) -> Row:
-    frame = run.tables.get(table)
-    counts: list[Cell] = [Missing(), Missing()]
-    if frame is not None and len(frame):
-        counts = [
-            Number(frame[name].nunique(), digits=0) if name in frame.columns else Missing()
-            for name in ("fact_id", "state")
-        ]
+    counts: list[Cell] = []
+    for name in ("fact_id", "state"):
+        known = run.has(table) and name in run.tables[table].columns
+        used = len(set(run.tables[table][name].dropna())) if known else 0
+        counts.append(Number(used, digits=0) if known else Missing())
     detail = ANALYSES.get(table, "")
     return Row((Text(title, detail=detail), Text(text, whole=True), *counts))
 
