@@ -28,8 +28,9 @@ def _output(output: dict[str, Any]) -> str:
         return _text("".join(output["text"]))
     data = output.get("data", {})
     if "text/html" in data:
-        # A blank line would end the block of HTML.
-        lines = "".join(data["text/html"]).splitlines()
+        # A blank line would end the block of HTML; a table of pandas' own looks is not the site's.
+        html = "".join(data["text/html"]).replace('<table border="1" class="dataframe">', "<table>")
+        lines = html.splitlines()
         return "\n".join(["<div>", *(line for line in lines if line.strip()), "</div>"])
     return _text("".join(data.get("text/plain", "")))
 

@@ -193,7 +193,7 @@ def workplace(tmp_path, monkeypatch, small_run):
     ],
     ids=name,
 )
-def test_the_code_of_a_page_runs(page, workplace):
+def test_the_code_of_a_page_runs(page, workplace, capfd):
     there = {row.name: row.present for row in model_status()}
     if needs_embedded(page) and not there["smollm2-135m"]:
         pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
@@ -208,6 +208,7 @@ def test_the_code_of_a_page_runs(page, workplace):
         code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
         if not block.note.startswith("not run: "):
             exec(code, namespace)
+    assert "Writing" not in capfd.readouterr().err  # a bar that transformers draws as it saves
 
 
 def test_blocks_are_found_where_they_are_written():
