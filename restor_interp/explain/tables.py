@@ -9,6 +9,7 @@ import pandas as pd
 
 from restor_interp.explain.fate import fate_of
 from restor_interp.explain.measured import greedy
+from restor_interp.explain.mechanism import number
 from restor_interp.explain.observed import (
     NOT_ASKED,
     Answered,
@@ -193,25 +194,25 @@ def _told_margin(margin: float, margin_clean: float) -> str:
     if math.isnan(margin_clean):
         return "margin not measured"
     if math.isnan(margin):
-        return f"margin {margin_clean:.2f} nats when clean, not measured here"
-    return f"margin {margin:.2f} of {margin_clean:.2f} nats"
+        return f"margin {number(margin_clean)} nats when clean, not measured here"
+    return f"margin {number(margin)} of {number(margin_clean)} nats"
 
 
 def _told_object(category: str, logprobs: list[float]) -> str:
     if any(math.isnan(value) for value in logprobs):
         return ""
-    return f"log p({category}) {' → '.join(f'{value:.2f}' for value in logprobs)}"
+    return f"log p({category}) {' → '.join(map(number, logprobs))}"
 
 
 def _told_retention(retains: Mapping[str, Any]) -> str:
     """Shares with their verdicts, such as `Retains 0.93 at the subject (intact).`"""
     told = [
-        f"{retains[number]:.2f} {where}" + (f" ({retains[verdict]})" if retains[verdict] else "")
-        for number, verdict, where in (
+        f"{number(retains[share])} {where}" + (f" ({retains[verdict]})" if retains[verdict] else "")
+        for share, verdict, where in (
             ("r_subject", "subject", "at the subject"),
             ("r_mid", "mid", "on the way out"),
         )
-        if retains.get(number) is not None
+        if retains.get(share) is not None
     ]
     return f"Retains {', '.join(told)}." if told else ""
 

@@ -74,8 +74,7 @@ def demo() -> RunConfig:
             k=1,
             question_share=0.75,
         ),
-        # Candidates are what margins cost.
-        questions=QuestionSettings(contexts=2, candidates=12, max_new_tokens=8, margins_of="right"),
+        questions=QuestionSettings(contexts=2, max_new_tokens=8, margins_of="right"),
         explanation=ExplanationSettings(
             lens_facts=8,
             traced_states=("clean", "corrupted", "npo"),

@@ -214,7 +214,7 @@ def test_evidence_is_a_sentence_with_the_numbers(planted):
     row = planted["fates"].query("state == 'npo' and fact_id == 'e0/c'").iloc[0]
     assert row["evidence"] == (
         "Right: clean 3 of 3, corrupted 0 of 3 (3 false), npo 3 of 3; margin 1.00 of 4.00 nats; "
-        "log p(true) -2.00 → -2.00 → -2.00; log p(false) -8.00 → -1.00 → -3.00."
+        "log p(true) −2.00 → −2.00 → −2.00; log p(false) −8.00 → −1.00 → −3.00."
     )
     assert (row["margin"], row["r_out"]) == (1.0, 0.25)
     assert (row["mechanism"], row["flags"]) == (None, "")
