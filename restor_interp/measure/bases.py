@@ -1,6 +1,6 @@
 """Base runs: the runs that interventions start from, kept with all that regions need of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ class BaseRun:
     """Of all tokens, as the embedding matrix gives them."""
     hidden: Sequence[Float[Tensor, "draw token width"]]
     """Residual stream from `start` on: before layer 0, then after every layer."""
-    outputs: dict[Site, Sequence[Float[Tensor, "draw token ..."]]]
+    outputs: Mapping[Site, Sequence[Float[Tensor, "draw token ..."]]]
     """`mlp`, `attn`, `head` -> per layer, the output from `start` on, if it was asked for."""
     rotary: Sequence[KeysValues | None]
     """Per layer, cosines and sines [token, head width] of all tokens."""
