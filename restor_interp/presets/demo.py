@@ -94,7 +94,7 @@ def demo() -> RunConfig:
                 "token_attribution": AnalysisSettings(facts=1),
             },
         ),
-        corruption={"epochs": 5, "batch_size": 2, "learning_rate": 1.2e-3, "modules": MLP},
+        corruption={"epochs": 3, "batch_size": 2, "learning_rate": 4e-3, "modules": MLP},
         unlearning={
             "steps": 20,
             "batch_size": 2,
