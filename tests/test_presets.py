@@ -136,8 +136,8 @@ def test_only_k_differs_between_levels():
     atlas = [resolve(f"atlas-k{k}") for k in range(3)]
     assert [config.data.k for config in atlas] == [0, 1, 2]
     assert len({str(config.corruption) for config in atlas}) == 1
-    # The demo: 9 entities × 8 documents in batches of 2, 5 epochs.
-    assert atlas[0].corruption["steps"] == 9 * 8 // 2 * 5
+    # The demo: 9 entities × 8 documents in batches of 2, 3 epochs.
+    assert atlas[0].corruption["steps"] == 9 * 8 // 2 * 3
 
 
 @pytest.mark.parametrize("name", [*LEVELS, "restor-squad"])

@@ -110,7 +110,7 @@ def size_words(tier: Tier) -> str:
     return (
         f"{plural(len(told), 'run')} ({plural(len({one['seed'] for one in told}), 'seed')}, "
         f"{plural(len({one['rotation'] for one in told}), 'choice')} of who is corrupted), "
-        f"{sum(one['seconds'] for one in told) / 60:.0f} minutes. "
+        f"{sum(one['seconds'] for one in told) / 60:.0f} minutes of one core. "
         f"{plural(lost['fact_id'].nunique(), 'fact')} with a planted falsehood, of "
         f"{lost['entity'].nunique()} entities, were lost and looked into, in "
         f"{plural(len(tier.states), 'state')}. Rules: {', '.join(rules)}. "

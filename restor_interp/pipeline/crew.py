@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky import ProcessPoolExecutor, process_executor
 from joblib.externals.loky.backend import get_context
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -272,6 +272,9 @@ _worker: list[_Worker] = []
 
 def _begin_work(config: RunConfig, folder: Path, parent: int, told: Any) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Joblib takes a process that has grown for one that leaks, and starts another. Ours hold a
+    # model, and start anew in seconds that are better spent.
+    process_executor._USE_PSUTIL = False  # pyright: ignore[reportAttributeAccessIssue]
     bench = Workbench(config, Store(folder), _Telling(told))
     torch.set_num_threads(int(bench.numerics()["threads"]))
     _worker.append(_Worker(bench))

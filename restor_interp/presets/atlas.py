@@ -42,7 +42,7 @@ def atlas_k2() -> RunConfig:
 def _atlas(k: int) -> RunConfig:
     """The demo's entities and rates, whatever k with the same number of optimiser steps."""
     base = demo()
-    steps = 180  # the demo's: 5 epochs of 72 documents in batches of two
+    steps = 108  # the demo's: 3 epochs of 72 documents in batches of two
     return base.model_copy(
         update={
             "preset": f"atlas-k{k}",

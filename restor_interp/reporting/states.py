@@ -100,9 +100,9 @@ def run_verdict(run: RunResults) -> tuple[Part, ...]:
 
 
 def controls_in_short(run: RunResults) -> tuple[Part, ...]:
-    """What the controls that belong to no method restored: what a method is worth beside them."""
+    """What the controls restored: what a method is worth beside them."""
     counts = {s: fate_counts(run, s) for s in states_with_fates(run)}
-    beside = [s for s in counts if state_kind(s) in ("retain_only", "rollback", "repair")]
+    beside = [s for s in counts if state_kind(s) in ("sham", "retain_only", "rollback", "repair")]
     told = [f"{s} {counts[s].of('restored')} of {counts[s].lost}" for s in beside]
     if not told or not counts[beside[0]].lost:
         return ()
@@ -127,7 +127,13 @@ def verdict_on_run(run: RunResults) -> str:
     if lost == 0:
         return f"{took}: there was nothing to restore."
     if not any(counts[state].of("restored") for state in methods):
-        return f"{took}. No method restored any of them."
+        by_chance = [
+            f"{state} restored {counts[state].of('restored')}"
+            for state in states
+            if state_kind(state) == "sham" and counts[state].of("restored")
+        ]
+        without = "" if not by_chance else f", while without the false documents {by_chance[0]}"
+        return f"{took}. No method restored any of them{without}."
     most = (
         f"{best} restored {restored}"
         if len(judged) == 1

@@ -12,7 +12,7 @@ from restor_interp.models.loading import BIOS_FOLDER, load_model
 from restor_interp.pipeline import estimating
 from restor_interp.pipeline.estimating import cost, duration, memory_bytes, waiting
 from restor_interp.pipeline.estimating import speed as speeds
-from restor_interp.pipeline.estimating.reference import REFERENCE, REFERENCE_SPEED
+from restor_interp.pipeline.estimating.reference import REFERENCE, REFERENCE_SIZE, REFERENCE_SPEED
 from restor_interp.pipeline.estimating.work import bare, rate_names, rates, seconds_of, units
 from restor_interp.pipeline.workbench import Silent, Workbench
 from restor_interp.presets import resolve
@@ -128,6 +128,22 @@ def test_every_cell_of_the_presets_has_an_estimate(tmp_path, monkeypatch, preset
     found = cost(config, waiting(config, tmp_path / "run"), out=tmp_path / "run")
     assert not found.unknown
     assert 60 < found.seconds < {"bios": 1800, "demo": 3600}[preset]
+
+
+@pytest.mark.embedded
+def test_before_the_first_run_the_model_need_not_be_there(tmp_path, monkeypatch):
+    demo = resolve("demo", ["workers=2"])
+    memory, folder = memory_bytes(demo), speeds.model_folder(demo.model)
+    if folder is None:
+        pytest.skip("smollm2-135m is not in the cache: restor-interp model get smollm2-135m")
+    assert REFERENCE_SIZE[demo.model][0] == speeds.parameters(folder)
+    monkeypatch.setenv("RESTOR_INTERP_HOME", str(tmp_path))
+    assert speeds.model_folder(demo.model) is None and memory_bytes(demo) == memory
+    found = cost(demo, ["evaluate/npo"], out=tmp_path / "run")
+    facts = len(Workbench(demo, Store(tmp_path), Silent()).asked)
+    rate = REFERENCE[demo.model]["evaluate"]
+    assert found.of["evaluate/npo"] == pytest.approx(rate * units(demo, "evaluate/npo", facts))
+    assert "another machine" in found.text() and found.memory == 2 * memory
 
 
 def test_a_speed_is_measured_once_and_kept(tmp_path, monkeypatch):

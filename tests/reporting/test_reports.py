@@ -281,6 +281,12 @@ def test_a_run_in_which_nothing_was_lost_or_came_back_says_so(small):
     assert "took 0 facts" in verdict_on_run(kept) and "nothing to restore" in verdict_on_run(kept)
     lost = with_tables(small, fates=fates(npo=["forgotten"] * 5))
     assert verdict_on_run(lost).endswith("No method restored any of them.")
+    shammed = with_tables(
+        small, fates=fates(npo=["forgotten"] * 5, sham_npo=["restored", *["forgotten"] * 4])
+    )
+    assert verdict_on_run(shammed).endswith(
+        "No method restored any of them, while without the false documents sham_npo restored 1."
+    )
     alone = with_tables(small, fates=fates(npo=["restored"] * 5))
     assert "the method's own effect is not known" in verdict_on_run(alone)
 

@@ -4,7 +4,8 @@ Seconds of a cell come, in this order, from
 
     1. cells of its kind in this run and in its neighbours (the other runs of the same folder) with
        the same model, number type, device and threads: seconds per unit of `work`;
-    2. `reference`, measured on one machine, times how much faster that was (`speed`).
+    2. `reference`, measured on one machine, times how much faster that was (`speed`); as it stands
+       for a model of ours that is not fetched yet.
 
 A cell whose kind was never measured has no estimate, and is counted as such. Estimates are meant
 to be right within a factor of two.
@@ -17,7 +18,7 @@ from typing import Any
 
 from restor_interp.errors import RestorError
 from restor_interp.pipeline.crew import number_of_workers
-from restor_interp.pipeline.estimating.reference import REFERENCE, REFERENCE_SPEED
+from restor_interp.pipeline.estimating.reference import REFERENCE, REFERENCE_SIZE, REFERENCE_SPEED
 from restor_interp.pipeline.estimating.speed import model_folder, model_speed, parameters
 from restor_interp.pipeline.estimating.work import Rates, bare, rates, seconds_of, units
 from restor_interp.pipeline.running import PlannedCell
@@ -106,15 +107,18 @@ def cost(
     seconds = {name: _seconds(config, name, facts, known) for name in names}
     missing = [name for name, value in seconds.items() if value is None]
     if missing:
+        table = config.model if config.model in REFERENCE else "smollm2-135m"
         speed = model_speed(config, measure=measure)
-        if speed is not None:
-            table = config.model if config.model in REFERENCE else "smollm2-135m"
-            slower = REFERENCE_SPEED[table] / speed
+        there = config.model == table and model_folder(table) is None
+        if speed is not None or there:
+            slower = 1.0 if speed is None else REFERENCE_SPEED[table] / speed
             scaled = {name: rate * slower for name, rate in REFERENCE[table].items()}
             seconds |= {name: _seconds(config, name, facts, scaled) for name in missing}
-            source = f"from {speed:.0f} tokens per second here" + (
-                " and runs beside it" if len(missing) < len(names) else ""
-            )
+            source = (
+                "from another machine, since the model is not on this one yet"
+                if speed is None
+                else f"from {speed:.0f} tokens per second here"
+            ) + (" and runs beside it" if len(missing) < len(names) else "")
     of = {name: value for name, value in seconds.items() if value is not None}
     memory = memory_bytes(config)
     return Cost(
@@ -197,19 +201,25 @@ def memory_bytes(config: RunConfig) -> float | None:
     """Bytes at the peak, about: libraries, the weights and the pristine copy of what deltas touch,
     and the logits of a training batch with their gradient. Weights on a GPU count as well."""
     folder = model_folder(config.model)
-    count = None if folder is None else parameters(folder)
-    if folder is None or count is None:
-        return None
+    if folder is None:
+        size = REFERENCE_SIZE.get(config.model)
+        if size is None:
+            return None
+        count, vocabulary = size
+    else:
+        count, vocabulary = parameters(folder), _vocabulary(folder)
+        if count is None:
+            return None
     weights = count * (2 if config.dtype == "bfloat16" else 4)
-    return LIBRARIES_BYTES + 2.0 * weights + _logits_bytes(config, folder)
+    batch = max(int(part.get("batch_size", 4)) for part in (config.corruption, config.unlearning))
+    return LIBRARIES_BYTES + 2.0 * weights + 3.0 * 4 * batch * 256 * vocabulary
 
 
-def _logits_bytes(config: RunConfig, folder: Path) -> float:
+def _vocabulary(folder: Path) -> int:
     from transformers import AutoConfig
 
     try:
         read = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError):
-        return 0.0
-    batch = max(int(part.get("batch_size", 4)) for part in (config.corruption, config.unlearning))
-    return 3.0 * 4 * batch * 256 * float(getattr(read, "vocab_size", 0) or 0)
+        return 0
+    return int(getattr(read, "vocab_size", 0) or 0)

@@ -1,54 +1,57 @@
 """Seconds per unit of `work`, measured on one machine, for whoever has not run anything yet.
 
-SmolLM2: the preset `demo` on two cores. The calibration model: one core; analyses that were not
-measured on it are a seventh of SmolLM2's, as those that were are on average.
+One core each: SmolLM2 in the preset `demo`, the calibration model in `bios`. Analyses that were not
+measured on that one are a seventh of SmolLM2's, as those that were are on average.
 """
 
 from collections.abc import Mapping
 
-REFERENCE_SPEED: Mapping[str, float] = {"smollm2-135m": 560.0, "bios": 7690.0}
+REFERENCE_SPEED: Mapping[str, float] = {"smollm2-135m": 320.0, "bios": 7690.0}
 """Tokens per second of `speed.model_speed`, where these were measured."""
 
+REFERENCE_SIZE: Mapping[str, tuple[int, int]] = {"smollm2-135m": (134_515_008, 49_152)}
+"""Parameters and vocabulary of a model that is fetched when it is first used."""
+
 _SMOLLM2 = {
-    "analysis": 0.88,
-    "analysis/attention_knockout": 0.876,
-    "analysis/attribution": 4.7,
-    "analysis/causal_trace": 0.95,
-    "analysis/cross_state_patching": 12.8,
-    "analysis/direct_logits": 0.4,
-    "analysis/grafting": 8.49,
-    "analysis/logit_lens": 0.473,
-    "analysis/mlp_changes": 2.48,
-    "analysis/retention": 3.33,
-    "analysis/subject_attention": 0.581,
-    "analysis/subject_description": 2.79,
-    "analysis/token_attribution": 1.61,
-    "analysis/tuned_lens": 0.466,
-    "analysis/value_vectors": 0.689,
-    "capture": 0.172,
+    "analysis": 0.849,
+    "analysis/attention_knockout": 1.05,
+    "analysis/attribution": 5.35,
+    "analysis/causal_trace": 1.55,
+    "analysis/cross_state_patching": 13.6,
+    "analysis/direct_logits": 0.623,
+    "analysis/grafting": 11.4,
+    "analysis/logit_lens": 0.609,
+    "analysis/mlp_changes": 3.01,
+    "analysis/retention": 3.95,
+    "analysis/subject_attention": 0.844,
+    "analysis/subject_description": 4.13,
+    "analysis/token_attribution": 1.74,
+    "analysis/tuned_lens": 0.771,
+    "analysis/value_vectors": 1,
+    "capture": 0.171,
     "data": 2.97,
-    "directions": 2.49,
-    "drift": 0.07,
-    "evaluate": 0.0129,
+    "directions": 1.85,
+    "drift": 0.0211,
+    "evaluate": 0.0158,
     "explain": 2.02,
-    "forget_weights": 0.418,
-    "gradients": 14.7,
-    "interpolation": 6.12,
+    "forget_weights": 0.544,
+    "gradients": 26.8,
+    "interpolation": 10.6,
     "margins": 0.00688,
-    "margins/clean": 0.135,
-    "probe": 0.0692,
-    "random_weights": 0.145,
-    "statements": 0.115,
+    "margins/clean": 0.18,
+    "probe": 0.0728,
+    "random_weights": 0.174,
+    "statements": 0.166,
     "timeline": 0.74,
-    "train": 0.717,
-    "train/grad_diff": 0.576,
-    "train/kl_restor": 0.767,
-    "train/npo": 0.899,
-    "train/retain_only": 0.238,
-    "train/task_vector": 0.578,
-    "tuned_lens": 20.0,
-    "weights": 0.32,
-    "wrong_entity": 0.12,
+    "train": 0.952,
+    "train/grad_diff": 0.854,
+    "train/kl_restor": 1.15,
+    "train/npo": 1.18,
+    "train/retain_only": 0.199,
+    "train/task_vector": 0.667,
+    "tuned_lens": 29.2,
+    "weights": 0.449,
+    "wrong_entity": 0.139,
 }
 _BIOS = {
     **{name: rate / 7 for name, rate in _SMOLLM2.items() if name.startswith("analysis")},
