@@ -23,7 +23,8 @@ from restor_interp.explain.retention import Retained
 from restor_interp.explain.summary import summary_rows
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
 from restor_interp.explain.verdicts import EMPTY, Judged, shares_out
-from restor_interp.measure.margins import Margin, SpecificRule, is_known, is_known_specific
+from restor_interp.measure.margins import Margin, is_known, is_known_specific
+from restor_interp.measure.specific import SpecificRule
 
 __all__ = ["facts_with_knowledge", "fate_rows", "summary_rows"]
 

@@ -11,23 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from restor_interp.measure.choices import log_sum_exp, score_choices
+from restor_interp.measure.specific import SpecificRule
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
 Candidate = str | Sequence[str]
 """An object, or its spellings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpecificRule:
-    """When the clean model knows a fact about this very entity (design §8)."""
-
-    min_right: float = 2 / 3
-    """Share of contexts in which it answers the fact; 2 of 3."""
-    max_guessed: float = 1 / 5
-    """Share of substitutes for which the true object leads as well; 1 of 5."""
-    min_margin: float = 1.0
-    """Margin in nats."""
 
 
 @dataclass(frozen=True, kw_only=True)

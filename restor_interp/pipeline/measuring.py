@@ -7,7 +7,6 @@ from restor_interp.fact_files import write_jsonl
 from restor_interp.facts import Fact
 from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
-from restor_interp.measure.margins import SpecificRule
 from restor_interp.measure.margins import measure_margins as margins_of
 from restor_interp.measure.sampling import (
     RESTOR_MAX_LENGTH,
@@ -15,6 +14,7 @@ from restor_interp.measure.sampling import (
     RESTOR_TOP_K,
     Sampling,
 )
+from restor_interp.measure.specific import SpecificRule
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt, with_substitute
 from restor_interp.store import CellWriter

@@ -6,7 +6,7 @@ Numbers that a verdict depends on are read from where they are set, so that they
 from collections.abc import Mapping
 
 from restor_interp.explain.thresholds import DEFAULT
-from restor_interp.measure.margins import SpecificRule
+from restor_interp.measure.specific import SpecificRule
 from restor_interp.reporting.formats import percent, plain
 from restor_interp.reporting.vocabulary import ROLES
 

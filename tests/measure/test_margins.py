@@ -11,11 +11,11 @@ import torch
 
 from restor_interp.measure.margins import (
     Margin,
-    SpecificRule,
     is_known,
     is_known_specific,
     measure_margins,
 )
+from restor_interp.measure.specific import SpecificRule
 from restor_interp.prompts import Prompt
 from restor_interp.testing import FAMILIES, tiny_model
 

@@ -11,7 +11,7 @@ import pytest
 
 from restor_interp.errors import DataError
 from restor_interp.explain.mechanism import MECHANISMS
-from restor_interp.measure.margins import SpecificRule
+from restor_interp.measure.specific import SpecificRule
 from restor_interp.reporting import glossary
 from restor_interp.reporting.entities import entity_table
 from restor_interp.reporting.html import site_files
