@@ -195,6 +195,7 @@ def test_the_demos_groups_are_disjoint_large_and_of_the_same_kinds():
     assert len(FACTS.only(entities=(*GROUPS[0], *GROUPS[1]))) >= 120
 
 
+@pytest.mark.slow
 @pytest.mark.embedded
 def test_the_embedded_model_knows_most_of_what_the_demo_asks():
     model = load_model("smollm2-135m")

@@ -189,6 +189,7 @@ def test_it_is_an_ordinary_deep_model_with_its_own_unembedding(model):
     assert model.hf_model.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_it_knows_every_fact_in_contexts_it_has_not_seen(model):
     """Every fact in one context here; `training.json` has the whole examination in three."""
     assert share_right(model, blocks(11, FACTS.facts)) >= 0.995

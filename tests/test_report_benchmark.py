@@ -32,6 +32,7 @@ def script():
     del sys.modules[spec.name]
 
 
+@pytest.mark.slow
 def test_every_budget_stands_beside_its_measurement():
     # A process of its own, because the suite has a browser running in this one.
     words = [sys.executable, "benchmarks/report.py", "--quick"]

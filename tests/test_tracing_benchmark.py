@@ -27,7 +27,8 @@ def script():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "in_p", "in_log_p"), [("float32", 1e-5, 1e-4), ("bfloat16", 1, 1)]
+    ("dtype", "in_p", "in_log_p"),
+    [("float32", 1e-5, 1e-4), pytest.param("bfloat16", 1, 1, marks=pytest.mark.slow)],
 )
 def test_every_way_gives_the_same_numbers(script, capsys, dtype, in_p, in_log_p):
     script.main(["--quick", "--shape", "tiny", "--dtype", dtype])

@@ -1,6 +1,7 @@
 """The executed notebook as a page: its text, its code, and the outputs that are stored in it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def _output(output: dict[str, Any]) -> str:
     data = output.get("data", {})
     if "text/html" in data:
         # A blank line would end the block of HTML; a table of pandas' own looks is not the site's.
-        html = "".join(data["text/html"]).replace('<table border="1" class="dataframe">', "<table>")
+        html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        html = html.replace('<table border="1" class="dataframe">', "<table>")
         lines = html.splitlines()
         return "\n".join(["<div>", *(line for line in lines if line.strip()), "</div>"])
     return _text("".join(data.get("text/plain", "")))

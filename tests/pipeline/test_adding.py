@@ -24,7 +24,9 @@ def copied(finished, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("kind", ["probe", "probe-sklearn", "probe-torch"])
+@pytest.mark.parametrize(
+    "kind", ["probe", "probe-sklearn", pytest.param("probe-torch", marks=pytest.mark.slow)]
+)
 def test_a_template_of_a_probe_reads_a_run(kind, finished, tmp_path):
     made = write_template(kind, "mine", tmp_path)
     (probe,) = load_definitions(made.path)

@@ -143,6 +143,7 @@ def test_a_cell_names_all_that_it_needs(finished, small_config, tmp_path, monkey
         )
 
 
+@pytest.mark.slow
 def test_an_analysis_that_raises_in_a_worker_leaves_its_reason(with_analysis):
     config, folder = with_analysis('raise ValueError("no luck with " + fact.fact_id)')
     (reason,) = set(run(config, out=folder).failures.values())
@@ -150,6 +151,7 @@ def test_an_analysis_that_raises_in_a_worker_leaves_its_reason(with_analysis):
     assert "Traceback" in (folder / "log.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_what_must_not_fail_raises_its_own_error(few, tmp_path, monkeypatch):
     """A file that is damaged when a worker reads it."""
     facts = tmp_path / "facts.jsonl"
@@ -165,6 +167,7 @@ def _with(bench, config):
     return type(bench)(config, bench.store, bench.progress)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_from_outside_is_told_of(with_analysis):
     config, folder = with_analysis("os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(RestorError, match=r"analysis/own/clean was ended from outside.*workers=1"):

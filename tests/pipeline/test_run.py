@@ -189,6 +189,7 @@ def test_running_again_computes_nothing_and_changes_no_byte(finished, small_conf
     assert again.manifest == finished.manifest
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_gives_the_same_tables(finished, small_config, tmp_path):
     class Killed(KeyboardInterrupt):
         pass
