@@ -42,7 +42,8 @@ def atlas_k2() -> RunConfig:
 def _atlas(k: int) -> RunConfig:
     """The demo's entities and rates, whatever k with the same number of optimiser steps."""
     base = demo()
-    steps = 108  # the demo's: 3 epochs of 72 documents in batches of two
+    documents = len(base.data.corrupted) * base.data.documents_per_entity
+    steps = base.corruption["epochs"] * documents // base.corruption["batch_size"]
     return base.model_copy(
         update={
             "preset": f"atlas-k{k}",

@@ -109,8 +109,8 @@ def cost(
     if missing:
         table = config.model if config.model in REFERENCE else "smollm2-135m"
         speed = model_speed(config, measure=measure)
-        there = config.model == table and model_folder(table) is None
-        if speed is not None or there:
+        not_fetched = config.model == table and model_folder(table) is None
+        if speed is not None or not_fetched:
             slower = 1.0 if speed is None else REFERENCE_SPEED[table] / speed
             scaled = {name: rate * slower for name, rate in REFERENCE[table].items()}
             seconds |= {name: _seconds(config, name, facts, scaled) for name in missing}
@@ -200,19 +200,22 @@ def _numerics(record: Mapping[str, Any]) -> Any:
 def memory_bytes(config: RunConfig) -> float | None:
     """Bytes at the peak, about: libraries, the weights and the pristine copy of what deltas touch,
     and the logits of a training batch with their gradient. Weights on a GPU count as well."""
-    folder = model_folder(config.model)
-    if folder is None:
-        size = REFERENCE_SIZE.get(config.model)
-        if size is None:
-            return None
-        count, vocabulary = size
-    else:
-        count, vocabulary = parameters(folder), _vocabulary(folder)
-        if count is None:
-            return None
+    size = _size(config.model)
+    if size is None:
+        return None
+    count, vocabulary = size
     weights = count * (2 if config.dtype == "bfloat16" else 4)
     batch = max(int(part.get("batch_size", 4)) for part in (config.corruption, config.unlearning))
     return LIBRARIES_BYTES + 2.0 * weights + 3.0 * 4 * batch * 256 * vocabulary
+
+
+def _size(model: str) -> tuple[int, int] | None:
+    """Parameters and vocabulary; None where they are not known."""
+    folder = model_folder(model)
+    if folder is None:
+        return REFERENCE_SIZE.get(model)
+    count = parameters(folder)
+    return None if count is None else (count, _vocabulary(folder))
 
 
 def _vocabulary(folder: Path) -> int:

@@ -27,7 +27,7 @@ _SMOLLM2 = {
     "analysis/subject_description": 4.13,
     "analysis/token_attribution": 1.74,
     "analysis/tuned_lens": 0.771,
-    "analysis/value_vectors": 1,
+    "analysis/value_vectors": 1.0,
     "capture": 0.171,
     "data": 2.97,
     "directions": 1.85,
