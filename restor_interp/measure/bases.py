@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.errors import ConfigError
-from restor_interp.measure.interventions import HOOKS, Site
+from restor_interp.measure.interventions import HOOKS, KeysValues, Site
 from restor_interp.measure.packed import (
-    KeysValues,
     Layout,
     Rows,
     entrance,

@@ -213,6 +213,8 @@ def make_case(
     )
     places = [token - start for token in question.endings.read_at]
     ends = question.endings.reader(model)(base.hidden[-1][:, places])
+    # Before the first lost token all is as in the clean run, so that this token is too, restored.
+    above = [(keys[:, :1, :1], values[:, :1, :1]) for keys, values in base.own] or None
     rows: dict[Site, list[Row]] = {}
     for kind in kinds:
         size = 1 if kind == "resid" else window
@@ -223,6 +225,7 @@ def make_case(
                 layers=(layers := restored_layers(layer, size, model.num_layers)),
                 position=token,
                 values=clean[layers.start : layers.stop, token - start : token - start + 1],
+                above=above if kind == "resid" and token == start else None,
             )
             for token in range(start, len(ids))
             for layer in range(model.num_layers)

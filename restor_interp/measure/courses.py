@@ -1,7 +1,8 @@
 """What is asked of the engine, and where its rows have to be computed to answer it.
 
 A value put in at (token t, layer l) of a causal transformer changes tokens from t on in layers
-above l, and nothing else.
+above l, and nothing else. Where the value and all that stands before t are of another run, t itself
+goes on as in that run, whose keys and values are there (`Patch.above`).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,15 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.measure.bases import BaseRun
-from restor_interp.measure.interventions import Intervention, Patch, Row, check_row, parts_of
+from restor_interp.measure.interventions import (
+    Intervention,
+    KeysValues,
+    Patch,
+    Row,
+    check_row,
+    parts_of,
+)
 
 Read = Callable[[Tensor], Float[Tensor, "row value"]]
 """From the residual stream after the last layer [row, width], or with `read_at` [row, token,
 width], to what is wanted of it, such as log-probabilities."""
 
 
-DEFAULT_MAX_BYTES = 256 * 2**20
-"""Of working memory."""
+DEFAULT_MAX_BYTES = 192 * 2**20
+"""Of working memory. With more, single tensors pass 32 MiB, and a CPU's memory for such is taken
+from the system and given back each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,7 @@ class Course:
     """Of the row in its job."""
     parts: tuple[Intervention, ...]
     position: int
-    """The first token that changes."""
+    """The first token that must be computed."""
     enters: int
     """The first layer that must be computed."""
     whole: bool
@@ -64,6 +73,9 @@ class Course:
     end: int
     reads: tuple[int, ...]
     """The tokens read that it can change; of none nothing is computed."""
+    above: Sequence[KeysValues] | None
+    """Per layer, keys and values that stand between the base run's start and `position`, if they
+    are not the base run's."""
 
     @property
     def joins(self) -> int:
@@ -88,6 +100,9 @@ def course_of(job: Job, index: int) -> Course:
     whole = any(isinstance(part, Patch) and part.site == "resid" for part in first)
     position = min(part.position for part in parts)
     end = max(part.end for part in first)
+    above = _known_above(job, parts)
+    if above is not None:
+        parts, position = (), end
     last = enters + (0 if whole else 1) == job.base.model.num_layers
     reads = tuple(
         token for token in job.tokens_read if position <= token and (token < end or not last)
@@ -100,7 +115,18 @@ def course_of(job: Job, index: int) -> Course:
         whole=whole,
         end=end,
         reads=reads,
+        above=above,
     )
+
+
+def _known_above(job: Job, parts: Sequence[Intervention]) -> Sequence[KeysValues] | None:
+    """What a row's patch says of the layers above it, if that is all the row does, nothing of the
+    base run's own stands before it, and nothing is read within it."""
+    if len(parts) > 1 or not isinstance(parts[0], Patch) or parts[0].site != "resid":
+        return None
+    [patch] = parts
+    alone = patch.position == job.base.start and patch.end <= min(job.tokens_read)
+    return patch.above if alone else None
 
 
 def bytes_per_token(base: BaseRun) -> int:
@@ -133,8 +159,9 @@ def token_layers(job: Job) -> TokenLayers:
     computed = keys_only = region = 0
     for index in range(len(job.rows)):
         course = course_of(job, index)
+        first = min(part.position for part in parts_of(job.rows[index]))
+        region += (length - first) * (layers - course.enters)
         held = length - course.position
-        region += held * (layers - course.enters)
         if not course.reads:
             continue
         if course.joins < layers:

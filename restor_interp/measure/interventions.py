@@ -1,6 +1,6 @@
 """What can be changed in a run: a value put in, or edges of attention taken out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from restor_interp.errors import ConfigError
 from restor_interp.models.hooked import HookedModel
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values, each [key head, draw, token, head width], after their position is applied."""
 
 Site = Literal["resid", "mlp", "attn", "head"]
 """What is replaced: the residual stream after a layer, the output of its MLP or its attention, or
@@ -34,6 +37,10 @@ class Patch:
     values: Float[Tensor, "layer span width"]
     """For a head, as wide as a head."""
     head: int | None = None
+    above: Sequence[KeysValues] | None = None
+    """Per layer, the span's keys and values, of one draw, in the run that the values are of, if all
+    that stands before the span is that run's too. The span is then that run's in every layer
+    above, and need not be computed again."""
 
     @property
     def enters(self) -> int:

@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import AttentionInterface
 
 from restor_interp.errors import ConfigError
-from restor_interp.measure.interventions import Cut
+from restor_interp.measure.interventions import Cut, KeysValues
 from restor_interp.models.hooked import HookedModel
 
-KeysValues = tuple[Tensor, Tensor]
-"""Keys and values, each [key head, draw, token, head width], after their position is applied."""
-
 _NAME = "restor_interp_packed"
+_LANES = 16
+"""Scores per token that there are at least: of fewer, a CPU's softmax takes five times as long."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,17 @@ def _hidden_from(
     tokens: range | tuple[int, ...],
     num_keys: int,
     window: int | None,
+    shared: int,
     device: torch.device,
-) -> Bool[Tensor, "token key"] | None:
-    """The same for some tokens and the first keys; none if they see all of them."""
+) -> Bool[Tensor, "token shared key"] | None:
+    """The same for some tokens, the first keys and as many more as fill the lanes, for every query
+    that shares a key; none if they see all of them."""
     unseen = _unseen(layout, window)[list(tokens), :num_keys]
-    return unseen.to(device) if unseen.any() else None
+    unseen = F.pad(unseen, (0, max(0, _LANES - num_keys)), value=True)
+    if not unseen.any():
+        return None
+    # Not broadcast over the queries: filling is ten times faster.
+    return unseen[:, None].repeat(1, shared, 1).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,17 +118,19 @@ class Rows:
         self, num_keys: int, window: int | None, heads: tuple[int, int]
     ) -> Bool[Tensor, "key_head 1 row token shared key"] | None:
         """Keys that are not to be seen, to be broadcast; heads: of keys, and queries for each.
+        Keys are as many as fill the lanes, at least.
 
         Raises `ConfigError` for a cut that leaves a token nothing to attend to.
         """
         device = self.hidden.device
-        unseen = _hidden_from(self.layout, self.tokens, num_keys, window, device)
+        unseen = _hidden_from(self.layout, self.tokens, num_keys, window, heads[1], device)
         if not self.cuts:
-            return None if unseen is None else unseen[:, None]
-        shape = (heads[0] * heads[1], self.hidden.shape[1], len(self.tokens), num_keys)
+            return unseen
+        width = max(num_keys, _LANES)
+        shape = (heads[0] * heads[1], self.hidden.shape[1], len(self.tokens), width)
         mask = torch.zeros(shape, dtype=torch.bool, device=device)
         if unseen is not None:
-            mask |= unseen
+            mask |= unseen[:, 0]
         for row, cut in self.cuts:
             queries = [self.tokens.index(query) for query in cut.queries if query in self.tokens]
             keys = [key for key in cut.keys if key < num_keys]
@@ -167,15 +175,16 @@ class Packing:
             self.seen.append((k.unflatten(1, shape), v.unflatten(1, shape)))
         if self.keys_only:
             raise _KeysAreThere
-        answers = [
-            _attend(
+        heads, tokens, width = queries[0].shape
+        answers = queries.new_empty(tokens, heads, width)
+        for rows, q, own, part in zip(
+            self.rows, queries[0].split(sizes, dim=1), self.seen, answers.split(sizes), strict=True
+        ):
+            answer = _attend(
                 rows, self._before(rows), q, *(rows.own or own), scaling, sliding_window, softcap
             )
-            for rows, q, own in zip(
-                self.rows, queries[0].split(sizes, dim=1), self.seen, strict=True
-            )
-        ]
-        return torch.cat(answers)[None]
+            part.view(answer.shape).copy_(answer)
+        return answers[None]
 
     def _before(self, rows: Rows) -> list[KeysValues]:
         if rows.after is None:
@@ -197,12 +206,12 @@ def _attend(
     scaling: float,
     sliding_window: int | None,
     softcap: float | None,
-) -> Float[Tensor, "flat_token head head_width"]:
+) -> Float[Tensor, "draw row token key_head shared head_width"]:
+    """Query heads that share a key head are more queries of that head."""
     draws, count, length, _ = rows.hidden.shape
     key_heads, width = keys.shape[0], keys.shape[-1]
     shared = len(queries) // key_heads
-    # Query heads that share a key head become more queries of that head.
-    q = queries.view(key_heads, shared, draws, count, length, width) * scaling
+    q = queries.view(key_heads, shared, draws, count, length, width)
     q = q.permute(0, 2, 3, 4, 1, 5).contiguous()  # key_head draw row token shared head_width
     scores = [
         # One product for all rows: keys before a row are the same for all rows of a draw.
@@ -211,22 +220,27 @@ def _attend(
         )
         for k, _ in before
     ]
-    own = q.view(key_heads, draws, count, -1, width) @ keys.transpose(-1, -2)
+    own = q.view(key_heads, draws, count, -1, width) @ keys.transpose(-1, -2).contiguous()
     scores.append(own.view(*q.shape[:-1], keys.shape[3]))
-    weights = torch.cat(scores, dim=-1).float()
+    sizes = [score.shape[-1] for score in scores]
+    num_keys = sum(sizes)
+    if num_keys < _LANES:
+        scores.append(own.new_zeros(*q.shape[:-1], _LANES - num_keys))
+    weights = torch.cat(scores, dim=-1).float().mul_(scaling)
     if softcap is not None:
         weights = torch.tanh(weights / softcap) * softcap
-    unseen = rows.hidden_from(weights.shape[-1], sliding_window, (key_heads, shared))
+    unseen = rows.hidden_from(num_keys, sliding_window, (key_heads, shared))
     if unseen is not None:
         weights.masked_fill_(unseen, float("-inf"))
-    weights = weights.softmax(dim=-1).to(values.dtype)
-    parts = weights.split([score.shape[-1] for score in scores], dim=-1)
-    answer = parts[-1].flatten(3, 4) @ values
-    answer = answer.view(q.shape)
+    weights = weights.softmax(dim=-1)[..., :num_keys].to(values.dtype)
+    parts = weights.split(sizes, dim=-1)
+    answer = parts[-1].flatten(3, 4).contiguous() @ values
     for part, (_, v) in zip(parts, before, strict=False):
-        answer += (part.reshape(key_heads, v.shape[1], -1, v.shape[2]) @ v).view(q.shape)
-    # key_head draw row token shared head_width -> flat token, head, head_width
-    return answer.permute(1, 2, 3, 0, 4, 5).reshape(-1, key_heads * shared, width)
+        products = key_heads * v.shape[1]
+        answer.view(products, -1, width).baddbmm_(
+            part.reshape(products, -1, v.shape[2]), v.flatten(0, 1)
+        )
+    return answer.view(q.shape).permute(1, 2, 3, 0, 4, 5)
 
 
 def _answer(

@@ -6,6 +6,7 @@ reproduce, and tells which those are: `regions_problem`.
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -178,6 +179,9 @@ def _compare(model: HookedModel) -> str | None:
             "head": patch("head", range(middle, middle + 1), start + 3, model.num_heads - 1),
             "cut": Cut(layers=range(middle + 1), queries=(start + 4,), keys=(start, start + 2)),
         }
+        above = [(keys[:, :1, :2], values[:, :1, :2]) for keys, values in base.own]
+        known = patch("resid", range(middle, middle + 1), start)
+        rows["known"] = replace(known, above=above)
         rows["together"] = (rows["head"], rows["cut"], rows["resid"])  # pyright: ignore
         targets = min(model.vocab_size, 50)
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from restor_interp.errors import ConfigError
 from restor_interp.measure.bases import BaseRun
 from restor_interp.measure.courses import Course, Job, bytes_per_token, course_of
-from restor_interp.measure.interventions import HOOKS, Cut, Site
-from restor_interp.measure.packed import KeysValues, Rows, packed_attention, run_keys, run_layer
+from restor_interp.measure.interventions import HOOKS, Cut, KeysValues, Site
+from restor_interp.measure.packed import Rows, packed_attention, run_keys, run_layer
 
 
 @torch.no_grad()
@@ -39,13 +39,21 @@ def sweep(jobs: Sequence[Job], *, max_bytes: int) -> list[Float[Tensor, "row dra
     with packed_attention(jobs[0].base.model):
         for groups in _chunks(jobs, max_bytes):
             _climb_stairs(groups)
-            for group in groups:
-                job, found = jobs[group.job], results[group.job]
-                values = job.reading(group.final.flatten(0, 1), max_bytes)
-                values = values.unflatten(0, group.final.shape[:2])
-                for course, value in zip(group.courses, values.unbind(1), strict=True):
-                    found[course.index].append(value)
+            for number, own in itertools.groupby(groups, key=lambda group: group.job):
+                for index, value in _read(jobs[number], list(own), max_bytes):
+                    results[number][index].append(value)
     return [_gathered(job, found, max_bytes) for job, found in zip(jobs, results, strict=True)]
+
+
+def _read(
+    job: Job, groups: Sequence["_Group"], max_bytes: int
+) -> Iterator[tuple[int, Float[Tensor, "draw value"]]]:
+    """Row and what is read of it; of all groups at once, since logits are cheaper in one piece."""
+    finals = [group.final.flatten(0, 1) for group in groups]
+    parts = job.reading(torch.cat(finals), max_bytes).split([len(final) for final in finals])
+    for group, values in zip(groups, parts, strict=True):
+        values = values.unflatten(0, group.final.shape[:2])
+        yield from zip((c.index for c in group.courses), values.unbind(1), strict=True)
 
 
 def _gathered(
@@ -75,10 +83,10 @@ def _chunks(jobs: Sequence[Job], max_bytes: int) -> Iterator[list["_Group"]]:
                 f"{longest * per_token}"
             )
         num_draws = min(base.num_draws, max_bytes // (longest * per_token))
-        courses.sort(key=lambda course: (course.position, course.joins))
+        courses.sort(key=lambda course: (*_start(course), course.joins))
         for first in range(0, base.num_draws, num_draws):
             draws = base.draws(first, first + num_draws)
-            for position, same in itertools.groupby(courses, key=lambda c: c.position):
+            for (position, _), same in itertools.groupby(courses, key=_start):
                 cost = draws.num_draws * (base.length - position) * per_token
                 rest = list(same)
                 while rest:
@@ -94,6 +102,11 @@ def _chunks(jobs: Sequence[Job], max_bytes: int) -> Iterator[list["_Group"]]:
         yield chunk
 
 
+def _start(course: Course) -> tuple[int, int]:
+    """What the rows of a group have in common."""
+    return course.position, id(course.above)
+
+
 class _Group:
     """Rows of one base run that start at one token, in the order in which they join."""
 
@@ -103,7 +116,7 @@ class _Group:
         self.job = job
         self.base = base
         self.courses = sorted(courses, key=lambda course: (course.joins, course.whole))
-        self.position = courses[0].position
+        self.position, self.above = courses[0].position, courses[0].above
         self.read = read
         self.held: Float[Tensor, "draw row token width"] = self.common(0, 0, self.position)
         """The residual stream of rows that have joined."""
@@ -116,6 +129,12 @@ class _Group:
         """The base run's residual stream before a layer, from a token on."""
         hidden = self.base.hidden[layer][:, None, token - self.base.start :]
         return hidden.expand(-1, count, -1, -1)
+
+    def before(self, layer: int) -> list[KeysValues]:
+        """What rows attend to beside themselves."""
+        if self.above is None:
+            return self.base.before(layer, self.position)
+        return [*self.base.before(layer, self.base.start), self.above[layer]]
 
     def entering(self, layer: int, *, whole: bool) -> list[Course]:
         return [c for c in self.courses if c.enters == layer and c.whole == whole]
@@ -218,8 +237,7 @@ def _joined(
     if own is not None:
         hidden = hidden[:, :, [token - group.position for token in tokens]]
     courses = group.courses[: hidden.shape[1]]
-    before = group.base.before(layer, group.position)
-    return _block(group, layer, 0, courses, tokens, hidden, before, own)
+    return _block(group, layer, 0, courses, tokens, hidden, group.before(layer), own)
 
 
 def _entering(group: _Group, layer: int, courses: Sequence[Course]) -> _Block:

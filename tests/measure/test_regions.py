@@ -437,6 +437,66 @@ def test_rows_enter_at_their_layer_and_what_is_not_read_is_not_computed(models, 
     assert work(Cut(layers=range(1), queries=(5,), keys=(2,))) == (1 + 5 + 1, 5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_that_go_on_as_in_another_run_are_not_computed(models, family):
+    model = models[family]
+    for seed in range(6):
+        rng = random.Random(seed)
+        start, length = rng.randint(0, 4), rng.randint(8, 12)
+        branches = rng.choice(((), (1, 2)))
+        clean = embedded(model, words(model, length + sum(branches), seed))
+        draws = clean.expand(3, -1, -1).clone()
+        end = rng.randint(start + 1, length - 2)
+        draws[1:, start:end] += 3 * clean.std() * torch.randn(2, end - start, model.d_model)
+        both = run_base(model, draws, start=start, branches=branches, engine="regions")
+        upto = rng.randint(1, end - start)
+        above = [(keys[:, :1, :upto], values[:, :1, :upto]) for keys, values in both.own]
+
+        def patch(layer, both=both, start=start, upto=upto, **told):
+            values = both.at("resid", layer)[:1, :upto]
+            layers = range(layer, layer + 1)
+            return Patch(site="resid", layers=layers, position=start, values=values, **told)
+
+        base, layers = both.draws(1, 3), range(model.num_layers)
+        read_at = [length - 1, *range(length, base.length)]
+        rows = [random_patch(model, rng, start, base.length), *(patch(i) for i in layers)]
+        known = [rows[0], *(patch(i, above=above) for i in layers)]
+        asked = [
+            Job(base=base, rows=own, read=reader(model), read_at=read_at) for own in (rows, known)
+        ]
+        plain, quick = run_many(asked, max_bytes=MUCH)
+        assert_equal_logprobs(quick, plain)
+        full = run_base(model, draws, start=start, branches=branches, engine="brute").draws(1, 3)
+        assert_equal_logprobs(
+            quick, run_patches(full, rows, reader(model), max_bytes=MUCH, read_at=read_at)
+        )
+        # A wrong run's keys and values would show.
+        wrong = [(keys.flip(-1), values.flip(-1)) for keys, values in above]
+        [other] = run_many([replace(asked[1], rows=[patch(0, above=wrong)])], max_bytes=MUCH)
+        assert (other - plain[1]).abs().max() > 1e-3
+
+
+def test_what_goes_on_as_in_another_run_spares_its_tokens(models):
+    model = models["llama"]
+    both = run_base(model, embedded(model, words(model, 10, 0)).expand(2, -1, -1), start=3)
+    above = [(keys[:, :1, :2], values[:, :1, :2]) for keys, values in both.own]
+    values = torch.zeros(1, 2, model.d_model)
+
+    def work(position, told, **reading):
+        patch = Patch(site="resid", layers=range(1), position=position, values=values, above=told)
+        job = Job(base=both.draws(1, 2), rows=[patch], read=reader(model), **reading)
+        return token_layers(job)
+
+    plain, spared = work(3, None), work(3, above)
+    between = model.num_layers - 2
+    assert plain.computed - spared.computed == 2 * between
+    assert plain.keys_only - spared.keys_only == 2
+    assert plain.region == spared.region
+    # Not where something of the base run's own stands before it, nor where it is read itself.
+    assert work(4, above) == work(4, None)
+    assert work(3, above, read_at=[4, 9]) == work(3, None, read_at=[4, 9])
+
+
 def test_a_small_memory_budget_changes_nothing(models):
     model = models["llama"]
     for seed in range(4):
