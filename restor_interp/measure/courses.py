@@ -122,9 +122,9 @@ def course_of(job: Job, index: int) -> Course:
 def _known_above(job: Job, parts: Sequence[Intervention]) -> Sequence[KeysValues] | None:
     """What a row's patch says of the layers above it, if that is all the row does, nothing of the
     base run's own stands before it, and nothing is read within it."""
-    if len(parts) > 1 or not isinstance(parts[0], Patch) or parts[0].site != "resid":
+    patch = parts[0]
+    if len(parts) > 1 or not isinstance(patch, Patch) or patch.site != "resid":
         return None
-    [patch] = parts
     alone = patch.position == job.base.start and patch.end <= min(job.tokens_read)
     return patch.above if alone else None
 
