@@ -177,13 +177,14 @@ class Packing:
             raise _KeysAreThere
         heads, tokens, width = queries[0].shape
         answers = queries.new_empty(tokens, heads, width)
-        for rows, q, own, part in zip(
-            self.rows, queries[0].split(sizes, dim=1), self.seen, answers.split(sizes), strict=True
-        ):
+        first = 0
+        for rows, q, own in zip(self.rows, queries[0].split(sizes, dim=1), self.seen, strict=True):
             answer = _attend(
                 rows, self._before(rows), q, *(rows.own or own), scaling, sliding_window, softcap
             )
-            part.view(answer.shape).copy_(answer)
+            # A slice, which gradients can go through, as they cannot through parts of a split.
+            answers[first : first + rows.num_tokens].view(answer.shape).copy_(answer)
+            first += rows.num_tokens
         return answers[None]
 
     def _before(self, rows: Rows) -> list[KeysValues]:
