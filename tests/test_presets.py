@@ -13,6 +13,7 @@ from restor_interp.errors import ConfigError
 from restor_interp.presets import (
     PRESETS,
     SWITCHES,
+    QuestionSettings,
     RunConfig,
     read_config,
     resolve,
@@ -68,6 +69,17 @@ def test_overrides_reach_every_level_and_nothing_else():
         ("demo", "data.kk=1", "there is no setting 'data.kk'. Did you mean data.k"),
         ("demo", "seed.x=1", "there is no setting 'seed.x'"),
         ("demo", "data.k=9", "data.k: Input should be less than or equal to 5, found 9"),
+        (
+            "demo",
+            "questions.top_k=-1",
+            "questions.top_k: Input should be greater than or equal to 0",
+        ),
+        ("demo", "questions.max_length=x", "questions.max_length: Input should be a valid integer"),
+        (
+            "demo",
+            "questions.min_new_tokens=9",
+            "min_new_tokens=9 is more than an answer may have (max_new_tokens=8)",
+        ),
         ("demo", "seed=abc", "seed: Input should be a valid integer"),
         ("demo", "seed", "an override is `key=value`"),
         ("demo", "seed=[", "the value of seed is not YAML"),
@@ -162,11 +174,47 @@ def test_the_papers_choices(name):
     assert (questions.style, questions.contexts, questions.draws, questions.shots) == (
         "paper", 1, 3, 5,
     )  # fmt: skip
+    cut = (50, 2, 200)
+    assert (questions.top_k, questions.min_new_tokens, questions.max_length) == cut
+    # Whose contexts are shown is one choice, how answers are drawn another.
+    other = resolve(f"{name}-paper+sound_contexts").questions
+    assert (other.style, other.top_k, other.min_new_tokens, other.max_length) == ("sound", *cut)
     sound = resolve(name)
     assert config.data == sound.data and config.methods.keys() == sound.methods.keys()
     assert (sound.questions.style, sound.questions.draws, sound.repair) == ("sound", 0, False)
     matched = resolve(f"{name}-paper+matched").corruption
     assert matched["steps"] == sound.corruption["steps"] and "epochs" not in matched
+
+
+# ---- how answers are drawn
+
+
+@pytest.mark.parametrize(
+    ("style", "top_k", "least", "most"), [("sound", None, 0, None), ("paper", 50, 2, 200)]
+)
+def test_what_is_not_set_of_sampled_answers_is_as_the_style_says(style, top_k, least, most):
+    left_open = QuestionSettings(style=style)
+    cut = left_open.sampling_style
+    assert (cut.top_k, cut.min_new_tokens, cut.max_length) == (top_k, least, most)
+    set_otherwise = QuestionSettings(style=style, top_k=7, min_new_tokens=0, max_length=90)
+    cut = set_otherwise.sampling_style
+    assert (cut.top_k, cut.min_new_tokens, cut.max_length) == (7, 0, 90)
+    everything = QuestionSettings(style=style, top_k=0, max_length=0).sampling_style
+    assert (everything.top_k, everything.max_length) == (None, None)
+    page = (Path(__file__).parents[1] / "docs/how-to/restor.md").read_text()
+    row = {"sound": "all tokens | 0 | no limit", "paper": f"{top_k} | {least} | {most},"}[style]
+    assert f"| `{style}` | {row}" in page
+
+
+def test_to_set_what_the_style_says_anyway_leaves_the_answers_as_they_are():
+    paper = QuestionSettings(style="paper")
+    same = QuestionSettings(style="paper", top_k=50, min_new_tokens=2, max_length=200)
+    assert same.ingredients() == paper.ingredients()
+    # As a folder has it that was written when these settings had no names.
+    assert not paper.ingredients().keys() & {"top_k", "min_new_tokens", "max_length"}
+    for name, value in (("top_k", 0), ("min_new_tokens", 1), ("max_length", 0)):
+        other = QuestionSettings(style="paper", **{name: value}).ingredients()
+        assert other.keys() - paper.ingredients().keys() == {name}
 
 
 # ---- switches

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.errors import ConfigError
+from restor_interp.measure.sampling_styles import STYLES
 from restor_interp.models.hooked import HookedModel
 from restor_interp.prompts import Prompt
 
@@ -63,25 +64,19 @@ class Sampling:
         likeliest tokens, no `top_p`. An answer is cut at its line end, so ask for
         `max_new_tokens=200`.
         """
-        configured = model.hf_model.generation_config
+        paper, configured = STYLES["paper"], model.hf_model.generation_config
         temperature, top_k, top_p = (
             getattr(configured, name, None) for name in ("temperature", "top_k", "top_p")
         )
         return cls(
             draws=draws,
             temperature=1.0 if temperature is None else temperature,
-            top_k=RESTOR_TOP_K if top_k is None else top_k or None,
+            top_k=paper.top_k if top_k is None else top_k or None,
             top_p=1.0 if top_p is None else top_p,
-            min_new_tokens=RESTOR_MIN_NEW_TOKENS,
-            max_length=RESTOR_MAX_LENGTH,
+            min_new_tokens=paper.min_new_tokens,
+            max_length=paper.max_length,
             seed=seed,
         )
-
-
-RESTOR_MIN_NEW_TOKENS = 2
-RESTOR_MAX_LENGTH = 200
-RESTOR_TOP_K = 50
-"""transformers' default, which holds for whoever does not set it."""
 
 
 class Pick(NamedTuple):

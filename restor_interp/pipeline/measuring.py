@@ -8,12 +8,7 @@ from restor_interp.facts import Fact
 from restor_interp.measure.choices import evaluate
 from restor_interp.measure.judging import judge
 from restor_interp.measure.margins import measure_margins as margins_of
-from restor_interp.measure.sampling import (
-    RESTOR_MAX_LENGTH,
-    RESTOR_MIN_NEW_TOKENS,
-    RESTOR_TOP_K,
-    Sampling,
-)
+from restor_interp.measure.sampling import Sampling
 from restor_interp.measure.specific import SpecificRule
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt, with_substitute
@@ -74,17 +69,16 @@ def evaluate_state(bench: Workbench, state: str, writer: CellWriter) -> None:
 
 
 def sampling(bench: Workbench) -> Sampling:
-    """How the run's answers are drawn. In `paper` style what the settings do not name is RESTOR's:
-    the 50 likeliest tokens, at least 2 tokens, at most 200 with the prompt."""
+    """How the run's answers are drawn."""
     questions = bench.config.questions
-    paper = questions.style == "paper"
+    cut = questions.sampling_style
     return Sampling(
         draws=questions.draws,
         temperature=questions.temperature,
-        top_k=RESTOR_TOP_K if paper else None,
+        top_k=cut.top_k,
         top_p=questions.top_p,
-        min_new_tokens=RESTOR_MIN_NEW_TOKENS if paper else 0,
-        max_length=RESTOR_MAX_LENGTH if paper else None,
+        min_new_tokens=cut.min_new_tokens,
+        max_length=cut.max_length,
         seed=bench.config.seed,
     )
 

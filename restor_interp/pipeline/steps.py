@@ -65,7 +65,7 @@ def steps(bench: Workbench) -> list[Step]:
                 states[name] = state
                 sources[name] = (f"train/{training.CORRUPTION}",)
 
-    questions = config.questions.model_dump(mode="json")
+    questions = config.questions.ingredients()
     for name, state in states.items():
         add(
             f"evaluate/{name}",

@@ -1,9 +1,12 @@
 """What a configuration is: frozen groups of settings, in which unknown keys are errors."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from restor_interp.measure.sampling_styles import STYLES, SamplingStyle, settled
 
 
 class Section(BaseModel):
@@ -59,6 +62,8 @@ class QuestionSettings(Section):
     """How facts are asked and scored."""
 
     style: Literal["sound", "paper"] = "sound"
+    """Whose few-shot contexts: ours, or RESTOR's own. Also what sampled answers are cut at, where
+    `top_k`, `min_new_tokens` and `max_length` do not say."""
     contexts: int = Field(default=3, ge=1)
     """Few-shot contexts per fact."""
     shots: int = Field(default=5, ge=1)
@@ -69,6 +74,15 @@ class QuestionSettings(Section):
     """Of sampled answers."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Of sampled answers: the smallest set of tokens with at least this probability."""
+    top_k: int | None = Field(default=None, ge=0)
+    """Of sampled answers: only so many of the likeliest tokens, 0: all. None: as the style says,
+    `sound` all of them, `paper` 50."""
+    min_new_tokens: int | None = Field(default=None, ge=0)
+    """Of sampled answers: the text does not end before so many tokens. None: as the style says,
+    `sound` 0, `paper` 2."""
+    max_length: int | None = Field(default=None, ge=0)
+    """Of sampled answers: most tokens of the prompt, its examples and the answer together, 0: no
+    limit beside `max_new_tokens`. None: as the style says, `sound` no limit, `paper` 200."""
     candidates: int = Field(default=20, ge=3)
     """Typed candidates that p_C ranges over (design §8)."""
     substitutes: int = Field(default=5, ge=1)
@@ -78,6 +92,30 @@ class QuestionSettings(Section):
     margins_of: Literal["lost", "right"] = "lost"
     """Of which facts margins are measured beside the clean state: all that corruption took, or
     only those of them that a state answers again, which tells restored from guessed."""
+
+    @model_validator(mode="after")
+    def _answers_are_long_enough(self) -> Self:
+        if (self.min_new_tokens or 0) > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens={self.min_new_tokens} is more than an answer may have "
+                f"(max_new_tokens={self.max_new_tokens}): lower the one or raise the other"
+            )
+        return self
+
+    @property
+    def sampling_style(self) -> SamplingStyle:
+        """What holds of sampled answers: what is set here, else what the style says."""
+        return settled(self.style, **{name: getattr(self, name) for name in _OF_THE_STYLE})
+
+    def ingredients(self) -> dict[str, Any]:
+        """What decides the answers. To set what the style says anyway changes nothing."""
+        told = self.model_dump(mode="json", exclude=set(_OF_THE_STYLE))
+        holds, usual = asdict(self.sampling_style), asdict(STYLES[self.style])
+        return told | {n: holds[n] for n in _OF_THE_STYLE if holds[n] != usual[n]}
+
+
+_OF_THE_STYLE = tuple(field.name for field in fields(SamplingStyle))
+"""Settings of questions that the style has a value for."""
 
 
 class AnalysisSettings(Section):

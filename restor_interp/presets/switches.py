@@ -10,9 +10,11 @@ object can be copied instead of being learned), and with what tuning as such cha
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from restor_interp.errors import unknown_name
+from restor_interp.measure.sampling_styles import STYLES
 from restor_interp.presets.config import RunConfig
 
 BLOCK = 1024
@@ -227,7 +229,7 @@ def as_in_the_paper(config: RunConfig) -> RunConfig:
     )
     for switch in (packed, in_order, epochs, paper_contexts, sampled, repaired, full):
         config = switch(config)
-    return _questions(config, max_new_tokens=32)
+    return _questions(config, max_new_tokens=32, **asdict(STYLES["paper"]))
 
 
 Switch = Callable[[RunConfig], RunConfig]

@@ -6,6 +6,7 @@ One page per site, to which all others lead, so that they need not explain thems
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from restor_interp.measure.sampling_styles import settled
 from restor_interp.reporting import glossary
 from restor_interp.reporting.formats import plural
 from restor_interp.reporting.interventions import LENS, TRACES, TUNED, instruments
@@ -72,6 +73,7 @@ def what_was_done(run: RunResults) -> tuple[Part, ...]:
         f"({len(run.corrupted_entities)} of them corrupted): {', '.join(counts)}",
         "known": f"{known} known to the clean model, {specific} of them not guessable",
         "questions": _settings(asked, "style", "contexts", "shots", "max_new_tokens"),
+        "sampled answers": _sampled(asked) if asked else "",
         "false documents": _settings(data, "documents_per_entity", "claims_per_document"),
         "corruption": _settings(corruption, "epochs", "batch_size", "learning_rate", "modules"),
         "unlearning": _settings(
@@ -84,6 +86,26 @@ def what_was_done(run: RunResults) -> tuple[Part, ...]:
     return (
         KeyValues(tuple((name, str(text)) for name, text in told.items() if text or text == 0)),
     )
+
+
+def _sampled(asked: Mapping[str, Any]) -> str:
+    """How answers are drawn, with what the style says where the settings do not."""
+    if not asked.get("draws"):
+        return "none: every answer is the greedy one"
+    cut = settled(
+        asked.get("style", "sound"),
+        top_k=asked.get("top_k"),
+        min_new_tokens=asked.get("min_new_tokens"),
+        max_length=asked.get("max_length"),
+    )
+    holds = {
+        **asked,
+        "top_k": cut.top_k or "all",
+        "min_new_tokens": cut.min_new_tokens,
+        "max_length": cut.max_length or "no limit",
+    }
+    told = _settings(holds, "temperature", "top_p", "top_k", "min_new_tokens", "max_length")
+    return f"{asked['draws']} per question beside the greedy one · {told}"
 
 
 def _settings(values: Mapping[str, Any], *names: str) -> str:

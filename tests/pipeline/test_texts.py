@@ -52,7 +52,7 @@ def scored(tmp_path_factory):
     bench = workbench(
         folder / "run",
         f"texts.sets={json.dumps(sets)}",
-        "questions={contexts: 2, draws: 3, temperature: 2.0}",
+        "questions={contexts: 2, draws: 3, temperature: 2.0, top_k: 40}",
     )
     wanted = [
         step
@@ -133,7 +133,7 @@ def test_draws_of_a_run_stand_beside_its_greedy_answers(scored):
     drawn = sample_answers(
         scored.model,
         prompts,
-        Sampling(draws=3, temperature=2.0, seed=scored.config.seed),
+        Sampling(draws=3, temperature=2.0, top_k=40, seed=scored.config.seed),
         max_new_tokens=length,
     )
     sampled = answers.loc[answers["draw"].gt(0)]

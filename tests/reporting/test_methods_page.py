@@ -56,6 +56,23 @@ def test_states_and_settings_are_those_of_the_run(run_results, told):
     assert f"{len(run_results.facts)} facts about {len(run_results.entities)} entities" in told
 
 
+def test_what_sampled_answers_are_cut_at_is_told_also_where_the_style_says_it(run_results):
+    def told(**asked):
+        config = {**run_results.config, "questions": asked}
+        return to_text(methods_page(replace(run_results, config=config)), width=2000)
+
+    whole = {"draws": 3, "temperature": 0.6, "top_p": 0.9}
+    assert (
+        "3 per question beside the greedy one · temperature 0.6 · top p 0.9 · top k 50 · "
+        "min new tokens 2 · max length 200"
+    ) in told(**whole, style="paper")
+    assert "top k 7 · min new tokens 2 · max length no limit" in told(
+        **whole, style="paper", top_k=7, max_length=0
+    )
+    assert "top k all · min new tokens 0 · max length no limit" in told(**whole, style="sound")
+    assert "every answer is the greedy one" in told(style="paper", draws=0)
+
+
 def test_instruments_say_how_much_they_were_used(run_results):
     rows = {row.cells[0].text: row.cells[2:] for row in instrument_table(run_results).rows}
     traces = run_results.tables["traces"]
