@@ -4,12 +4,10 @@ No text of the data stands in it, such as names of objects or entities: nothing 
 wrote can change what it says.
 """
 
-import itertools
-from collections.abc import Sequence
-
-from restor_interp.explain.mechanism import Readings, Verdict, measured, number
+from restor_interp.explain.mechanism import Readings, Verdict
 from restor_interp.explain.readings import Places
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
+from restor_interp.explain.wording import layer_range, measured, number
 
 
 def evidence(
@@ -22,16 +20,6 @@ def evidence(
     ]
     sentence = "; ".join((told, *more))
     return f"{sentence[:1].upper()}{sentence[1:]}."
-
-
-def layer_range(layers: Sequence[int]) -> str:
-    """`layer 24`, `layers 24–26`, `layers 20, 24–26`."""
-    ordered = sorted(set(layers))
-    runs = []
-    for _, run in itertools.groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0]):
-        own = [layer for _, layer in run]
-        runs.append(f"{own[0]}" if len(own) == 1 else f"{own[0]}–{own[-1]}")
-    return f"{'layer' if len(ordered) == 1 else 'layers'} {', '.join(runs)}"
 
 
 # ---- the way to the answer

@@ -21,6 +21,7 @@ from typing import Literal
 
 from restor_interp.explain.retention import Band, Bands
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
+from restor_interp.explain.wording import measured, number
 
 Mechanism = Literal[
     "restored", "late_override", "not_routed", "lost_at_subject", "never_lost", "undetermined"
@@ -166,16 +167,6 @@ def _why_unsaid(readings: Readings, bands: Bands, site: str) -> str:
     if not measured(getattr(readings, f"r_{site}")):
         return f"r_{site} was not measured"
     return f"there are no controls for r_{site}"
-
-
-def measured(value: float | None) -> bool:
-    """Whether there is a number."""
-    return value is not None and math.isfinite(value)
-
-
-def number(value: float | None) -> str:
-    """Two decimals, with a minus sign as it is printed; nothing of what was not measured."""
-    return f"{value:.2f}".replace("-", "−") if value is not None and measured(value) else ""
 
 
 # ---- refuters: each returns whether the class passed, and why not

@@ -9,7 +9,6 @@ import pandas as pd
 
 from restor_interp.explain.fate import fate_of
 from restor_interp.explain.measured import greedy
-from restor_interp.explain.mechanism import number
 from restor_interp.explain.observed import (
     NOT_ASKED,
     Answered,
@@ -23,6 +22,7 @@ from restor_interp.explain.retention import Retained
 from restor_interp.explain.summary import summary_rows
 from restor_interp.explain.thresholds import DEFAULT, Thresholds
 from restor_interp.explain.verdicts import EMPTY, Judged, shares_out
+from restor_interp.explain.wording import number
 from restor_interp.measure.margins import Margin, is_known, is_known_specific
 from restor_interp.measure.specific import SpecificRule
 
@@ -110,8 +110,9 @@ def fate_rows(
     Outcomes are those of most contexts (greedy answers), a tie goes to the earliest. `r_subject`,
     `r_mid`, `rds` and `mechanism` are None of facts and states whose retention was not measured;
     `mechanism_reason` says why a mechanism is missing, undetermined, or was not put to its refuter.
-    `rules` is the version of the thresholds. Where a fact was not asked, `fate` is None and
-    `reason` says why.
+    `suspected` is the mechanism that the shares speak for, before its refuter was asked: what an
+    undetermined one would be, unless they speak for none. `rules` is the version of the thresholds.
+    Where a fact was not asked, `fate` is None and `reason` says why.
 
     `judged`: what `explain.verdicts.verdicts` found, with the same retention and thresholds.
     """

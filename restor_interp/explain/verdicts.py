@@ -21,6 +21,7 @@ EMPTY = {
     "mechanism": None,
     "flags": "",
     "refuter": None,
+    "suspected": None,
     "mechanism_reason": NOT_RETAINED,
     "rules": None,
 }
@@ -41,6 +42,7 @@ class Judged:
             "mechanism": self.verdict.mechanism,
             "flags": ", ".join(self.verdict.flags),
             "refuter": self.verdict.refuter,
+            "suspected": self.verdict.suspected,
             "mechanism_reason": self.verdict.reason,
             "rules": thresholds.version,
         }

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from restor_interp.reporting.mechanisms import words
+from restor_interp.reporting.mechanisms import UNDETERMINED, words
 from restor_interp.reporting.parts import (
     Cell,
     Column,
@@ -57,10 +57,18 @@ def _verdict_cells(row: RowOf) -> tuple[Cell, Cell, Cell]:
     evidence = str(row.get("evidence") or "")
     refuter = row.get("refuter")
     return (
-        Text(words(row["mechanism"]), detail=flags),
+        Text(_named(row), detail=flags),
         Missing() if refuter is None else Text(str(refuter)),
         Text(evidence) if evidence else Missing(str(row.get("mechanism_reason") or "")),
     )
+
+
+def _named(row: RowOf) -> str:
+    """The mechanism; where it is not claimed, also what the shares speak for."""
+    suspected = row.get("suspected") or UNDETERMINED
+    told = words(row["mechanism"])
+    is_open = row["mechanism"] == UNDETERMINED != suspected
+    return f"{told}; suspected: {words(suspected)}" if is_open else told
 
 
 def evidence_of(results: EntityResults, fact_id: str) -> tuple[Part, ...]:
@@ -74,7 +82,7 @@ def evidence_of(results: EntityResults, fact_id: str) -> tuple[Part, ...]:
     judged, others = [], []
     for state in order_states(own):
         row = own[state]
-        named = f" ({words(row['mechanism'])})" if row["mechanism"] else ""
+        named = f" ({_named(row)})" if row["mechanism"] else ""
         into = judged if row["mechanism"] else others
         into.append(Paragraph(f"{state}{named}: {row['evidence']}"))
     if not judged or not others:

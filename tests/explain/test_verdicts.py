@@ -10,7 +10,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from restor_interp.explain.evidence import evidence, layer_range
+from restor_interp.explain.evidence import evidence
 from restor_interp.explain.mechanism import Readings, Verdict
 from restor_interp.explain.readings import Places, lens_leads, look_inside, read
 from restor_interp.explain.retention import Retained, retained
@@ -322,12 +322,15 @@ def test_fates_have_verdicts_with_their_version(retention, margins, judged):
     assert late["mechanism"] == "late_override" and late["refuter"] == "passed"
     assert late["flags"] == "false_active, general_damage"
     assert late["rules"] == DEFAULT.version
+    assert late["suspected"] == "late_override"
+    assert fates.loc[("half", "npo"), "suspected"] == "undetermined"
     assert late["evidence"].startswith("The subject still carries the answer (0.86 of clean at")
     assert late["evidence"].endswith("margin 0.20 of 4.00 nats.")
     assert fates.loc[("half", "npo"), "mechanism_reason"].startswith("subject between")
     other = fates.loc[("late", "ga")]
     assert pd.isna(other["mechanism"]) and other["mechanism_reason"] == NOT_RETAINED
     assert frame["mechanism"].isna().equals(frame["mechanism_reason"].eq(NOT_RETAINED))
+    assert frame["suspected"].isna().equals(frame["mechanism"].isna())
 
     rows = transition_rows(FACTS, frame)
     counts = {(row["from"], row["to"]): row["n_facts"] for row in rows if row["role"] == "direct"}
@@ -494,23 +497,14 @@ def test_a_failed_refuter_is_told(retention, margins, tables):
         "undetermined, because it would be late_override, but clean late layers close 0.71 of the "
         "gap and random modules of equal norm 0.69"
     ) in own.evidence
+    columns = own.columns()
+    assert (columns["mechanism"], columns["suspected"]) == ("undetermined", "late_override")
 
 
 def test_sentences_hold_no_text_of_the_data(judged):
     text = " ".join(one.evidence for one in judged.values())
     assert not re.search(r"Rome|Roma|Oslo|capital|birth|\be\d\b", text)
     assert Counter(one.evidence.count(". ") for one in judged.values()) == {0: len(judged)}
-
-
-@pytest.mark.parametrize(
-    ("layers", "told"),
-    [
-        ([24], "layer 24"), ([24, 25, 26], "layers 24–26"), ([26, 20, 24, 25], "layers 20, 24–26"),
-        ([0, 1], "layers 0–1"),
-    ],
-)  # fmt: skip
-def test_ranges_of_layers(layers, told):
-    assert layer_range(layers) == told
 
 
 def test_no_retention_no_layers():

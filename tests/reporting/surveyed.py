@@ -56,6 +56,7 @@ def surveyed(run: RunResults, *, hostile: str = "", seed: int = 0) -> RunResults
 def judged(fates: pd.DataFrame, ids: list[str], hostile: str) -> pd.DataFrame:
     """npo's two facts: the first late override, the second undetermined, its refuter failed."""
     fates = fates.assign(mechanism=None, refuter=None, mechanism_reason="not looked into")
+    fates = fates.assign(suspected=None)
     for fact_id, mechanism, refuter, reason in (
         (ids[0], "late_override", "passed", None),
         (ids[1], "undetermined", "failed", "it would be restored, but its sham restores 0.91"),
@@ -64,6 +65,7 @@ def judged(fates: pd.DataFrame, ids: list[str], hostile: str) -> pd.DataFrame:
         told = f"The subject still carries it (0.86 of clean){hostile}."
         values = (mechanism, refuter, reason, told, "false_active", 0.86, 0.79, 0.1)
         columns = ("mechanism", "refuter", "mechanism_reason", "evidence", "flags")
+        fates.loc[at, "suspected"] = "restored" if refuter == "failed" else mechanism
         fates.loc[at, [*columns, "r_subject", "r_mid", "r_out"]] = values
     return fates
 

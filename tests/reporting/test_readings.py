@@ -4,6 +4,7 @@ Run: python -m pytest tests/reporting/test_readings.py
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,12 @@ def test_a_mechanism_stands_with_its_refuter_and_evidence(full, fact):
         "npo", "late override", "passed", "The subject still carries it (0.86 of clean).",
     ]  # fmt: skip
     assert late.cells[2].detail == "false active" and open_.cells[3].text == "failed"
+    assert open_.cells[2].text == "undetermined; suspected: restored"
+    older = full.table("fates").drop(columns="suspected")
+    (plain,) = mechanism_table(
+        replace(full, tables={**full.tables, "fates": older}).entity(fact["entity"])
+    )
+    assert plain.rows[1].cells[2].text == "undetermined"
     assert table.caption == "Why: npo 1 late override, 1 undetermined."
     facts = facts_table(full.entity(fact["entity"]))[0]
     assert isinstance(facts, Table)
