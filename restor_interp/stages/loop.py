@@ -26,6 +26,7 @@ from restor_interp.stages.losses import (
     LOSSES,
     ON_STATES,
     REFERENCES,
+    WEIGHED,
     Logits,
     LossOut,
     Reference,
@@ -40,7 +41,7 @@ from restor_interp.stages.settings import Settings
 from restor_interp.stages.train_settings import TrainSettings
 
 Side = Literal["forget", "chosen", "retain"]
-_PARTS = ("forget_loss", "retain_loss", "forget_nll", "retain_nll")
+_PARTS = ("forget_loss", "retain_loss", "forget_nll", "retain_nll", *WEIGHED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ class Loop:
         if "forget" in batches:
             out = self._forget_loss(seen, targets, kept)
             total = total + self.training.forget_weight * out.loss
-            parts |= _record("forget", out)
+            parts |= _record("forget", out) | out.weighed()
         if "retain" in batches:
             own = self._compared("retain", kept["retain"])
             out = LOSSES[self.retain_loss](seen["retain"], targets["retain"], **own)

@@ -31,7 +31,7 @@ from restor_interp.corpus.sentences import sentence_spans
 from restor_interp.errors import ConfigError
 from restor_interp.stages.batches import Batch, whole_rows
 from restor_interp.stages.localising import Span, spans_counted
-from restor_interp.stages.losses import Targets, token_logprobs
+from restor_interp.stages.losses import WEIGHED, Targets, token_logprobs
 from restor_interp.stages.objective import Objective
 
 TOKEN_CLASSES = ("false_object", "rest_of_claim", "other")
@@ -237,7 +237,8 @@ def forget_trajectory(
     (`reference_nll`): batches differ by more than training changes, so that the bare `forget_nll`
     says little. The first step comes before any change, where d is 0 up to rounding.
 
-    Columns: `step`, `forget_nll`, `reference_nll`, `d` in nats per token, `retain_nll`, and a
+    Columns: `step`, `forget_nll`, `reference_nll`, `d` in nats per token, `retain_nll`, what the
+    loss made of the batch at that step (`losses.WEIGHED`, of losses that have such weights), and a
     `reason` where there is no d.
     """
     found: list[dict[str, Any]] = []
@@ -245,8 +246,7 @@ def forget_trajectory(
     for row in training:
         step = int(row["step"])
         batch = objective.batches.of_step(step - 1, seed=objective.seed).get("forget")
-        now, before = row.get("forget_nll"), None
-        now = None if now is None or np.isnan(now) else float(now)
+        now, before = _or_none(row.get("forget_nll")), None
         if batch is not None and now is not None:
             if batch.index not in reference:
                 logprobs = objective.reference_logprobs(batch)
@@ -261,7 +261,13 @@ def forget_trajectory(
                 "reference_nll": before,
                 "d": None if now is None or before is None else now - before,
                 "retain_nll": row.get("retain_nll"),
+                **{name: _or_none(row.get(name)) for name in WEIGHED},
                 "reason": None if before is not None else told,
             }
         )
     return found
+
+
+def _or_none(value: float | None) -> float | None:
+    """A number of a table, where a missing one is NaN."""
+    return None if value is None or np.isnan(value) else float(value)

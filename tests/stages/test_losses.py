@@ -18,6 +18,8 @@ from restor_interp.stages.losses import (
     ON_STATES,
     PAIRED,
     REFERENCES,
+    WEIGHED,
+    LossOut,
     every_position,
     predicted_tokens,
     rmu_direction,
@@ -377,6 +379,45 @@ def test_a_small_step_down_the_loss_moves_the_documents_as_the_method_wants(case
         assert change > 0
     if name == "nll":
         assert change < 0
+
+
+BRAKED = {"npo", "simnpo", "wga", "tnpo", "satimp", "dpo"}
+
+
+@cases
+def test_the_weights_are_what_ascent_is_multiplied_by(case):
+    """Ascent on each token's log-probability, weighed by hand, has the loss's own gradient."""
+    name, keywords = case
+    batch = Random()
+    logits = batch.logits.clone().requires_grad_(True)
+    out = batch.loss(name, keywords, logits=logits)
+    assert (out.weights is not None) == (name in BRAKED)
+    if out.weights is None:
+        return
+    out.loss.backward()
+    targets = batch.targets(name)
+    plain = batch.logits.clone().requires_grad_(True)
+    logprobs = token_logprobs(plain[targets.row, targets.position], targets)
+    lengths = targets.row.bincount()
+    reduction = keywords.get("reduction", {"simnpo": "sequence_mean", "dpo": "sum"}.get(name))
+    weights, share = out.weights, 1 / len(logprobs)  # of each token, or one of all
+    if reduction in ("sum", "sequence_mean"):
+        weights = weights[targets.row]
+        share = 1 / len(lengths) / (1 if reduction == "sum" else lengths[targets.row])
+    (share * weights * logprobs).sum().backward()
+    torch.testing.assert_close(logits.grad, plain.grad, rtol=1e-5, atol=1e-7)
+    assert not out.weights.requires_grad
+
+
+def test_the_record_of_weights_is_their_number_mean_and_tenths():
+    weights = torch.arange(11.0).flip(0)
+    out = LossOut(loss=torch.zeros(()), parts={}, weights=weights)
+    assert out.weighed() == {
+        "weight_n": 11, "weight_mean": 5.0, "weight_low": 1.0, "weight_high": 9.0,
+    }  # fmt: skip
+    for none in (None, torch.zeros(0)):
+        out = LossOut(loss=torch.zeros(()), parts={}, weights=none)
+        assert out.weighed() == dict.fromkeys(WEIGHED)
 
 
 def test_npo_brakes_where_ascent_does_not():

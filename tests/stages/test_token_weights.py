@@ -15,6 +15,7 @@ from restor_interp.measure.gradients import Pull, gradient_rows, texts_watched
 from restor_interp.models.architectures import linear_modules
 from restor_interp.models.deltas import Delta, LowRank, State
 from restor_interp.stages.inputs import Texts
+from restor_interp.stages.losses import WEIGHED
 from restor_interp.stages.methods import METHODS
 from restor_interp.stages.objective import Objective
 from restor_interp.stages.token_weights import forget_trajectory, token_classes, token_weights
@@ -325,5 +326,8 @@ def test_the_trajectory_compares_each_batch_with_itself(model):
         for row, own in zip(rows, trained.rows, strict=True)
     )
     assert rows[-1]["d"] > rows[1]["d"] > 0
+    assert all(row[name] is None for row in rows for name in WEIGHED)  # ascent has no weights
     missing = forget_trajectory(objective, [{"step": 1, "forget_nll": math.nan}])
     assert missing[0]["d"] is None and "sees no logits" in missing[0]["reason"]
+    braked = forget_trajectory(objective, [{"step": 1, "weight_mean": 0.5, "weight_n": math.nan}])
+    assert (braked[0]["weight_mean"], braked[0]["weight_n"]) == (0.5, None)

@@ -25,6 +25,7 @@ from restor_interp.stages.batches import (
     tokenize_texts,
 )
 from restor_interp.stages.forward import forward_for
+from restor_interp.stages.losses import WEIGHED
 from restor_interp.stages.methods import METHODS
 from restor_interp.stages.training import (
     TrainSettings,
@@ -306,13 +307,40 @@ def test_the_first_loss_is_what_transformers_says(family):
 
 def test_rows_have_the_columns_of_the_table(model):
     row = run(model, "grad_diff", steps=1).rows[0]
-    assert set(row) == set(TABLES["training"]) - {"state", "seed"}
+    assert set(row) == {*TABLES["training"], *WEIGHED} - {"state", "seed"}
     assert row["step"] == 1
     assert row["loss"] == pytest.approx(row["forget_loss"] + row["retain_loss"], rel=1e-6)
     assert row["forget_nll"] == pytest.approx(-row["forget_loss"])
     assert row["retain_nll"] == row["retain_loss"]
     alone = run(model, "fine_tune", steps=1).rows[0]
     assert alone["retain_loss"] is None and alone["retain_nll"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "number"),
+    [
+        ("npo", {"reduction": "token"}, "tokens"),
+        ("npo", {"reduction": "sum"}, "rows"),
+        ("npo", {}, 1),
+        ("simnpo", {}, "rows"),
+        ("ga", {}, None),
+        ("fine_tune", {}, None),
+    ],
+)
+def test_every_step_tells_how_the_loss_weighs_its_documents(model, name, settings, number):
+    two = DOCUMENTS[:2]
+    rows = run(model, name, settings=settings, forget=two, steps=4, learning_rate=5e-2).rows
+    found = [[row[column] for column in WEIGHED] for row in rows]
+    if number is None:
+        assert found == [[None] * 4] * 4
+        return
+    assert all(low <= mean <= high for _, mean, low, high in found)
+    if name == "npo":  # which is ascent where it starts, and brakes on the way
+        assert found[0][1:] == pytest.approx([1, 1, 1], abs=1e-5)
+        means = [mean for _, mean, _, _ in found]
+        assert means == sorted(means, reverse=True) and means[-1] < 0.999
+    predicted = sum(len(model.tokenizer(text)["input_ids"]) - 1 for text in two)
+    assert {n for n, *_ in found} == {{"tokens": predicted, "rows": 2}.get(number, number)}
 
 
 def test_weights_weigh_the_terms(model):

@@ -63,6 +63,7 @@ from restor_interp.stages.losses.preference import PairReduction, Reduction, dpo
 from restor_interp.stages.losses.states import embed_diff, rmu, rmu_direction
 from restor_interp.stages.losses.targets import (
     NOTHING,
+    WEIGHED,
     LossOut,
     Targets,
     every_position,
@@ -120,6 +121,7 @@ __all__ = [
     "ON_STATES",
     "PAIRED",
     "REFERENCES",
+    "WEIGHED",
     "Deferred",
     "Logits",
     "LossOut",

@@ -75,4 +75,5 @@ def _weighted(
         "nll": -token_mean(logprobs.detach(), targets),
         "weight": token_mean(weight, targets),
     }
-    return LossOut(loss=token_mean(weight * logprobs, targets), parts=parts)
+    loss = token_mean(weight * logprobs, targets)
+    return LossOut(loss=loss, parts=parts, weights=weight[targets.counted])

@@ -55,9 +55,12 @@ def npo(
         sums, tokens = row_sums(ratio, targets)
         excess = sums[tokens > 0]
     loss = mean_or_zero(F.softplus(beta * excess)) * (2 / beta)
-    weight = 2 * mean_or_zero(torch.sigmoid(beta * excess.detach()))
-    parts = {"nll": -token_mean(logprobs.detach(), targets), "npo_weight": weight}
-    return LossOut(loss=loss, parts=parts)
+    weights = 2 * torch.sigmoid(beta * excess.detach())
+    parts = {
+        "nll": -token_mean(logprobs.detach(), targets),
+        "npo_weight": mean_or_zero(weights),
+    }
+    return LossOut(loss=loss, parts=parts, weights=weights.reshape(-1))
 
 
 def simnpo(
@@ -75,9 +78,12 @@ def simnpo(
     logprobs = token_logprobs(logits, targets)
     excess = row_means(logprobs, targets) + delta
     loss = mean_or_zero(F.softplus(beta * excess)) * (2 / beta)
-    weight = 2 * mean_or_zero(torch.sigmoid(beta * excess.detach()))
-    parts = {"nll": -token_mean(logprobs.detach(), targets), "npo_weight": weight}
-    return LossOut(loss=loss, parts=parts)
+    weights = 2 * torch.sigmoid(beta * excess.detach())
+    parts = {
+        "nll": -token_mean(logprobs.detach(), targets),
+        "npo_weight": mean_or_zero(weights),
+    }
+    return LossOut(loss=loss, parts=parts, weights=weights.reshape(-1))
 
 
 def dpo(
@@ -112,13 +118,15 @@ def dpo(
     if reduction == "sequence_mean":
         lost, won = lost / lost_tokens.clamp(min=1), won / won_tokens.clamp(min=1)
     margin = (won - lost)[(lost_tokens > 0) & (won_tokens > 0)]
+    weights = 2 * torch.sigmoid(-beta * margin.detach())
     parts = {
         "nll": -token_mean(logprobs.detach(), targets),
         "chosen_nll": -token_mean(chosen_logprobs.detach(), chosen_targets),
         "margin": mean_or_zero(margin.detach()),
-        "dpo_weight": 2 * mean_or_zero(torch.sigmoid(-beta * margin.detach())),
+        "dpo_weight": mean_or_zero(weights),
     }
-    return LossOut(loss=mean_or_zero(F.softplus(-beta * margin)) * (2 / beta), parts=parts)
+    loss = mean_or_zero(F.softplus(-beta * margin)) * (2 / beta)
+    return LossOut(loss=loss, parts=parts, weights=weights)
 
 
 def _row_ratios(

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from restor_interp.stages.losses.deferred import Logits, per_token
 
+WEIGHED = ("weight_n", "weight_mean", "weight_low", "weight_high")
+"""Columns of `training` that tell what a loss makes of each token, or each sequence."""
+
 NOTHING = -1
 """The token of a position that predicts none: padding, and a row's last token."""
 
@@ -39,6 +42,18 @@ class LossOut:
     parts: Mapping[str, Float[Tensor, ""]]
     """Detached scalars for the record. Always with `nll`, in nats per token, except in losses on
     states, which see no logits."""
+    weights: Float[Tensor, " n"] | None = None
+    """Detached: what gradient ascent is multiplied by, token by token; where sequences are braked
+    as wholes, or the whole batch, of each of these. None: the loss has no such weights."""
+
+    def weighed(self) -> dict[str, float | None]:
+        """Of the weights, `WEIGHED`: their number, their mean, and the 10th and 90th percentile."""
+        if self.weights is None or not self.weights.numel():
+            return dict.fromkeys(WEIGHED)
+        weights = self.weights.detach().float()
+        ends = weights.quantile(weights.new_tensor([0.1, 0.9]))
+        numbers = torch.cat([weights.mean()[None], ends]).tolist()  # a GPU is waited for once
+        return dict(zip(WEIGHED, [len(weights), *numbers], strict=True))
 
 
 def predicted_tokens(

@@ -18,6 +18,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -211,6 +212,6 @@ def _checked(function: LossFunction, on_states: bool) -> LossFunction:
         if on_states or "nll" in out.parts:
             return out
         with torch.no_grad():
-            return LossOut(loss=out.loss, parts={**out.parts, **nll(x, targets).parts})
+            return replace(out, parts={**out.parts, **nll(x, targets).parts})
 
     return loss
