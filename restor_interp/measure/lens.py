@@ -7,7 +7,7 @@ token embeddings, layer L the model's own answer.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.displays import as_html
-from restor_interp.errors import PromptError, unknown_name
+from restor_interp.errors import ConfigError, PromptError, unknown_name
+from restor_interp.measure.likeliest import Likeliest, Reading, places_of, rectangle
 from restor_interp.measure.objects import diverge
 from restor_interp.measure.questions import state_name
 from restor_interp.models.deltas import State
 from restor_interp.models.hooked import CLEAN, HookedModel
-from restor_interp.models.tokens import resolve_position, tokenize
+from restor_interp.models.tokens import tokenize
 from restor_interp.prompts import Prompt
 
 POSITIONS = ("last", "subject_last", "subject_first")
@@ -59,6 +60,8 @@ class Lens:
     lens: str = "logit"
     """`logit`, or `tuned`: how what stands after a layer was carried to the end."""
     decoder: Decoder = "own"
+    likeliest: tuple[Likeliest, ...] = ()
+    """Per prompt, the most likely tokens; empty where none were asked for."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Rows of the table `lens`."""
@@ -82,6 +85,17 @@ class Lens:
             for layer in range(self.logprobs.shape[2])
         ]
 
+    def top_rows(self) -> list[dict[str, Any]]:
+        """Rows of the table `lens_top`; none where no most likely tokens were asked for."""
+        named = {"lens": self.lens, "decoder": self.decoder}
+        return [
+            row
+            for prompt, own in zip(self.prompts, self.likeliest, strict=False)
+            for row in own.rows(
+                self.states, fact_id=prompt.fact_id, context_id=prompt.context_id, **named
+            )
+        ]
+
 
 def logit_lens(
     model: HookedModel,
@@ -91,6 +105,8 @@ def logit_lens(
     states: Sequence[str | State],
     positions: Sequence[str] = ("last",),
     decoder: Decoder = "own",
+    top: int = 0,
+    from_subject: bool = False,
 ) -> Lens:
     """Read every layer of several states for the objects of each prompt.
 
@@ -101,9 +117,12 @@ def logit_lens(
             prompt differ.
         decoder: `own` reads a state through its own final norm and unembedding, `clean` through
             those of the clean model.
+        top: how many of the most likely tokens are kept at each position, beside the objects.
+        from_subject: keep these at every token from the subject on, too.
 
     Raises:
-        ConfigError: an unknown state, position or decoder.
+        ConfigError: an unknown state, position or decoder; a negative `top`, or `from_subject`
+            without one.
         PromptError: no objects, objects of which one begins with another, or a prompt without
             the subject that a position asks for.
     """
@@ -116,6 +135,8 @@ def logit_lens(
         decoder=decoder,
         lens="logit",
         translate=lambda hidden: hidden,
+        top=top,
+        from_subject=from_subject,
     )
 
 
@@ -129,6 +150,8 @@ def read_lens(
     decoder: Decoder,
     lens: str,
     translate: Translate,
+    top: int = 0,
+    from_subject: bool = False,
 ) -> Lens:
     """What `logit_lens` does, of residual streams that are translated before they are read."""
     if decoder not in DECODERS:
@@ -136,6 +159,12 @@ def read_lens(
     for position in positions:
         if position not in POSITIONS:
             raise unknown_name("position", position, POSITIONS)
+    if top < 0 or (from_subject and not top):
+        raise ConfigError(
+            f"top={top} with from_subject={from_subject}: give the number of most likely tokens "
+            "that are kept, such as top=5; 0 keeps none, and then there is nothing to keep at "
+            "the tokens from the subject on"
+        )
     asked = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
     lists: Any = (objects,) if isinstance(prompts, Prompt) else objects
     if len(asked) != len(lists) or any(isinstance(own, str) for own in lists):
@@ -148,26 +177,32 @@ def read_lens(
     shape = (len(states), len(asked), model.num_layers + 1, len(positions))
     logprobs = np.full((*shape, max(map(len, names), default=0)), np.nan)
     ranks = np.full_like(logprobs, np.nan)
+    likeliest: list[Likeliest] = []
     for first in range(0, len(asked), PROMPTS_PER_BATCH):
         batch = slice(first, first + PROMPTS_PER_BATCH)
         tokens = tokenize(model.tokenizer, asked[batch])
         shared = [torch.tensor(one.shared, dtype=torch.long) for one in read[batch]]
         pairs = zip(tokens.ids, shared, strict=True)
         tokens = replace(tokens, ids=[torch.cat(pair) for pair in pairs])
-        places = torch.tensor(
-            [
-                [resolve_position(tokens, row, position) for position in positions]
-                for row in range(len(tokens.ids))
-            ]
-        )
+        places = [
+            places_of(tokens, row, positions, from_subject=from_subject)
+            for row in range(len(tokens.ids))
+        ]
+        readings: list[list[Reading]] = [[] for _ in places]
         for number, state in enumerate(states):
             with model.at(state):
-                hidden = _residuals(model, *tokens.padded(), places)
+                hidden = _residuals(model, *tokens.padded(), rectangle(places))
                 with model.at(CLEAN) if decoder == "clean" else contextlib.nullcontext():
                     for row, one in enumerate(read[batch]):
-                        found = read_objects(model, translate(hidden[row]), one.tokens)
-                        own = (number, first + row, ..., slice(len(one.tokens)))
-                        logprobs[own], ranks[own] = found
+                        own = translate(hidden[row][:, : len(places[row])])
+                        found = _read(model, own, one.tokens, top)
+                        cells = (number, first + row, ..., slice(len(one.tokens)))
+                        logprobs[cells] = found.logprobs[:, : len(positions)]
+                        ranks[cells] = found.ranks[:, : len(positions)]
+                        readings[row].append(found)
+        if top:
+            told = zip(tokens.ids, places, readings, strict=True)
+            likeliest += [Likeliest.of(model.tokenizer, *one) for one in told]
     return Lens(
         states=tuple(map(state_name, states)),
         prompts=tuple(one.prompt for one in read),
@@ -177,6 +212,7 @@ def read_lens(
         ranks=ranks,
         lens=lens,
         decoder=decoder,
+        likeliest=tuple(likeliest),
     )
 
 
@@ -202,32 +238,32 @@ def read_rows(
     return found
 
 
-def read_objects(
-    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
-) -> tuple[Float[np.ndarray, "... target"], Float[np.ndarray, "... target"]]:
-    """Log-probability (nats) and rank of tokens, read in the same way; rank 1 is the likeliest."""
-    logprobs, ranks = [], []
-    for own, logits in _unembedded(model, hidden, targets):
-        chosen = logits[:, list(targets)]
-        above = [(logits > chosen[:, [index]]).sum(-1) for index in range(len(targets))]
-        logprobs.append(own)
-        ranks.append(1 + torch.stack(above, dim=-1))
-    shape = (*hidden.shape[:-1], len(targets))
-    return (
-        torch.cat(logprobs).reshape(shape).cpu().numpy(),
-        torch.cat(ranks).reshape(shape).cpu().numpy().astype(float),
-    )
-
-
 @torch.no_grad()
-def _unembedded(
-    model: HookedModel, hidden: Float[Tensor, "... width"], targets: Sequence[int]
-) -> Iterator[tuple[Float[Tensor, "row target"], Float[Tensor, "row vocab"]]]:
-    """The targets' log-probabilities and all logits, of as many rows at a time as fit."""
+def _read(
+    model: HookedModel,
+    hidden: Float[Tensor, "layer place width"],
+    targets: Sequence[int],
+    top: int,
+) -> Reading:
+    """Log-probability and rank of tokens at every place, and the `top` most likely ones; read in
+    the same way."""
+    chosen, ranks, tokens, likely = [], [], [], []
     flat = hidden.reshape(-1, hidden.shape[-1])
     for part in flat.split(max(1, BYTES_OF_LOGITS // (4 * model.vocab_size))):
         logits = model.project(part.to(model.dtype)).float()
-        yield logits[:, list(targets)] - logits.logsumexp(-1, keepdim=True), logits
+        total = logits.logsumexp(-1, keepdim=True)
+        own = logits[:, list(targets)]
+        above = [(logits > own[:, [index]]).sum(-1) for index in range(len(targets))]
+        best = logits.topk(min(top, logits.shape[-1]), dim=-1)
+        chosen.append(own - total)
+        ranks.append(1 + torch.stack(above, dim=-1))
+        tokens.append(best.indices)
+        likely.append(best.values - total)
+    parts = [torch.cat(part).cpu().numpy() for part in (chosen, ranks, tokens, likely)]
+    made = [part.reshape(*hidden.shape[:-1], part.shape[-1]) for part in parts]
+    return Reading(
+        logprobs=made[0], ranks=made[1].astype(float), top_tokens=made[2], top_logprobs=made[3]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

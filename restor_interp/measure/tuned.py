@@ -204,6 +204,8 @@ def tuned_lens(
     lens: TunedLens | None,
     positions: Sequence[str] = ("last",),
     decoder: Decoder = "own",
+    top: int = 0,
+    from_subject: bool = False,
 ) -> Lens:
     """Read every layer of several states through one tuned lens; otherwise as `logit_lens`.
 
@@ -229,4 +231,6 @@ def tuned_lens(
         decoder=decoder,
         lens="tuned",
         translate=lens.translate,
+        top=top,
+        from_subject=from_subject,
     )

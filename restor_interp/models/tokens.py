@@ -98,3 +98,13 @@ def resolve_position(tokens: Tokens, row: int, position: int | str) -> int:
     if not -length <= position < length:
         raise ConfigError(f"position {position} is outside prompt {row}, which has {length} tokens")
     return position % length
+
+
+def token_text(tokenizer: Any, token: int) -> str:
+    """The text of one token, with the space that it begins with.
+
+    Tokenizers in which a space is the sign `▁` drop it from what they decode first.
+    """
+    text = tokenizer.decode([token])
+    begins = str(tokenizer.convert_ids_to_tokens(token)).startswith("▁")
+    return f" {text}" if begins and not text.startswith(" ") else text
