@@ -140,7 +140,7 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
     rows: list[dict[str, Any]] = []
     for context in range(bench.config.questions.margin_contexts):
         asked: list[tuple[Prompt, list[Prompt], list[tuple[str, ...]]]] = []
-        for fact in bench.asked:
+        for fact, prompt in zip(bench.asked, bench.prompts(context_ids=[context]), strict=True):
             fixed = {"fact_id": fact.fact_id, "context_id": context, "state": state}
             names = bench.substitutes(fact, bench.config.questions.substitutes)
             reason = reasons.get(fact.fact_id)
@@ -149,7 +149,6 @@ def measure_margins(bench: Workbench, state: str, writer: CellWriter) -> None:
             if reason is not None:
                 rows.append(fixed | _NO_MARGIN | {"reason": reason})
                 continue
-            (prompt,) = bench.prompts([fact], [context])
             others = [with_substitute(prompt, name) for name in names]
             asked.append((prompt, others, spelled_candidates(bench, fact)))
         with bench.model.at(state):

@@ -73,6 +73,10 @@ class Workbench:
         self.config = config
         self.store = store
         self.progress = progress
+        # Asked for in every state.
+        self._lengths: dict[str, int] = {}
+        self._substitutes: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._prompts: dict[tuple[Fact, int, int], Prompt] = {}
 
     # ---- data
 
@@ -159,7 +163,10 @@ class Workbench:
 
     def token_length(self, text: str) -> int:
         """Tokens of an object as it stands in a text, after a space."""
-        return len(self.model.tokenizer(f" {text}", add_special_tokens=False)["input_ids"])
+        if text not in self._lengths:
+            ids = self.model.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]
+            self._lengths[text] = len(ids)
+        return self._lengths[text]
 
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
@@ -349,6 +356,12 @@ class Workbench:
     def substitutes(self, fact: Fact, number: int) -> tuple[str, ...]:
         """Entities that stand in for a fact's subject: of its kind and length, in no state's
         documents, and for which its true object is not true as well."""
+        key = (fact.fact_id, number)
+        if key not in self._substitutes:
+            self._substitutes[key] = self._drawn_substitutes(fact, number)
+        return self._substitutes[key]
+
+    def _drawn_substitutes(self, fact: Fact, number: int) -> tuple[str, ...]:
         true = set(self.facts.accepted(fact))
         sharing = {
             other.entity
@@ -374,10 +387,14 @@ class Workbench:
         """Questions about these facts (default: all that are asked), fact by fact, in the usual
         wording or another."""
         questions = self.config.questions
-        return build_prompts(
+        chosen = self.asked if facts is None else tuple(facts)
+        contexts = range(questions.contexts) if context_ids is None else context_ids
+        keys = {(fact, context, template): fact for fact in chosen for context in contexts}
+        new = dict.fromkeys(fact for key, fact in keys.items() if key not in self._prompts)
+        built = build_prompts(
             self.facts,
-            only=tuple(self.asked if facts is None else facts),
-            context_ids=tuple(range(questions.contexts) if context_ids is None else context_ids),
+            only=tuple(new),
+            context_ids=tuple(contexts),
             style=questions.style,
             shots=questions.shots,
             avoid_entities=frozenset(self.named),
@@ -385,6 +402,9 @@ class Workbench:
             seed=self.config.seed,
             template=template,
         )
+        again = [(fact, context, template) for fact in new for context in contexts]
+        self._prompts |= zip(again, built, strict=True)
+        return [self._prompts[fact, context, template] for fact in chosen for context in contexts]
 
     def candidates(self, fact: Fact) -> tuple[str, ...]:
         """The fact's fixed typed candidates: true object, foil, and others of its type."""
