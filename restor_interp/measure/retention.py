@@ -21,34 +21,24 @@ unlearning via activation patching", arXiv 2605.24614), whose host is asked the 
 """
 
 import functools
-from collections.abc import Sequence
+import hashlib
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from restor_interp.errors import ConfigError, PromptError
-from restor_interp.measure.answers import prompt_paths
-from restor_interp.measure.choices import object_paths
+from restor_interp.measure.hosts import Host, subject_tokens
 from restor_interp.measure.margins import Candidate, chance
 from restor_interp.measure.metrics import LEAST_EFFECT
 from restor_interp.measure.mlps import added_by_mlp
-from restor_interp.measure.prefixes import TokenPath
-from restor_interp.measure.questions import check_finite
-from restor_interp.measure.regions import (
-    DEFAULT_MAX_BYTES,
-    BaseRun,
-    Engine,
-    Patch,
-    run_base,
-    run_patches,
-)
+from restor_interp.measure.regions import DEFAULT_MAX_BYTES, Engine, run_base
 from restor_interp.models.hooked import CLEAN, HookedModel
-from restor_interp.models.tokens import tokenize
 from restor_interp.prompts import Prompt, with_substitute
 
 DonorKind = Literal["state", "other_context", "wrong_entity"]
@@ -159,6 +149,7 @@ def measure_retention(
     layers: Sequence[int] | None = None,
     max_bytes: int = DEFAULT_MAX_BYTES,
     engine: Engine = "auto",
+    shared: MutableMapping[Any, Any] | None = None,
 ) -> Retention:
     """Put the states of each donor into the clean model's run about a substitute.
 
@@ -177,6 +168,9 @@ def measure_retention(
         layers: default: all.
         max_bytes: working memory, about.
         engine: as in `trace`.
+        shared: a dict, empty at first, for calls that ask one question of state after state: what
+            the clean model's own states give the host is then measured by the first call alone.
+            Another model, question, substitute, choice of candidates or layers is measured anew.
 
     Raises:
         PromptError: no subject, no substitute, a name of another token length, an object that is
@@ -204,41 +198,84 @@ def measure_retention(
             for name in wrong_entities
         ),
     ]
-    # The clean donor is the measure of all others; it is run whether it is asked for or not.
+    is_clean = {state: _is_clean(model, state) for state in states}
     sites = SITES if _stands_between(model) else SITES[:2]
-    asked = Donor(kind="state", state=CLEAN, prompt=prompt)
-    measure = _values(model, asked, sites, depths, host_prompt)
-    given = [_values(model, donor, sites, depths, host_prompt) for donor in donors]
     cells = list(np.ndindex(len(sites), len(depths)))
-    with model.at(CLEAN):
-        host = _Host.of(model, host_prompt, candidates, depths, engine, max_bytes)
-        host_logp = host.log_p()
-        clean_logps = host.log_p_given([(*cell, measure[cell]) for cell in cells])
-        clean_logps = clean_logps.reshape(len(sites), len(depths))
-        least = chance(len(candidates))
-        clean_effects = gain(clean_logps, host_logp, least)
-        logps = np.full((len(donors), *clean_logps.shape), np.nan)
-        wanted = []
-        for number, values in enumerate(given):
-            for cell in cells:
-                if torch.equal(values[cell], measure[cell]):
-                    logps[number, *cell] = clean_logps[cell]
-                elif clean_effects[cell] >= LEAST_EFFECT:
-                    wanted.append((number, *cell))
-        if wanted:
-            found = host.log_p_given(
-                [(*cell, given[number][tuple(cell)]) for number, *cell in wanted]
+    values_of = functools.partial(_values, model, sites=sites, layers=depths, host=host_prompt)
+
+    @functools.cache
+    def host() -> Host:
+        return Host.of(model, host_prompt, candidates, depths, engine, max_bytes)
+
+    # The clean donor is the measure of all others; it is run whether it is asked for or not.
+    kept = {} if shared is None else shared
+    key = (model, prompt, host_prompt, tuple(map(_spelled, candidates)), depths, engine)
+    if key not in kept:
+        values = values_of(Donor(kind="state", state=CLEAN, prompt=prompt))
+        with model.at(CLEAN):
+            logps = host().log_p_given([(*cell, values[cell]) for cell in cells])
+            kept[key] = _Measure(
+                marks={cell: _mark(values[cell]) for cell in cells},
+                host_logp=host().log_p(),
+                logps=logps.reshape(len(sites), len(depths)),
             )
-            logps[tuple(np.transpose(wanted))] = found
+    measure: _Measure = kept[key]
+
+    least = chance(len(candidates))
+    enough = gain(measure.logps, measure.host_logp, least) >= LEAST_EFFECT
+    logps = np.full((len(donors), *measure.logps.shape), np.nan)
+    wanted, given = [], []
+    for number, donor in enumerate(donors):
+        if donor.kind == "state" and is_clean[donor.state]:
+            logps[number] = measure.logps
+            continue
+        values = values_of(donor)
+        for cell in cells:
+            if _mark(values[cell]) == measure.marks[cell]:
+                logps[number, *cell] = measure.logps[cell]
+            elif enough[cell]:
+                wanted.append((number, *cell))
+                given.append((*cell, values[cell]))
+    if wanted:
+        with model.at(CLEAN):
+            logps[tuple(np.transpose(wanted))] = host().log_p_given(given)
     return Retention(
         substitute=substitute,
         donors=tuple(donors),
         layers=depths,
         chance=least,
-        host_logp=host_logp,
-        clean_logps=clean_logps,
+        host_logp=measure.host_logp,
+        clean_logps=measure.logps,
         logps=logps,
     )
+
+
+# ---- the clean model's own states, the same whatever state is measured by them
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measure:
+    """What a host says of its own, and what it says given the clean model's states."""
+
+    marks: dict[tuple[int, ...], bytes]
+    """Which states these were: a state of the same bits need not be put in again."""
+    host_logp: float
+    logps: Float[np.ndarray, "site layer"]
+
+
+def _mark(values: Tensor) -> bytes:
+    return hashlib.blake2b(values.contiguous().view(torch.uint8).cpu().numpy().tobytes()).digest()
+
+
+def _spelled(candidate: Candidate) -> Candidate:
+    return candidate if isinstance(candidate, str) else tuple(candidate)
+
+
+def _is_clean(model: HookedModel, state: str) -> bool:
+    return model.resolve_state(state) == model.resolve_state(CLEAN)
+
+
+# ---- the states of a donor
 
 
 _Values = dict[tuple[int, ...], Float[Tensor, "span width"]]
@@ -251,15 +288,15 @@ def _stands_between(model: HookedModel) -> bool:
 
 
 def _values(
-    model: HookedModel, donor: Donor, sites: Sequence[Where], layers: Sequence[int], host: Prompt
+    model: HookedModel, donor: Donor, *, sites: Sequence[Where], layers: Sequence[int], host: Prompt
 ) -> _Values:
     """The donor's residual stream at its subject and at its last token, after each layer.
 
     What stands there between attention and MLP goes on through the clean model's MLP at once: a
     token's own MLP is all that lies between the two, so that what the host makes of it is the same.
     """
-    ids, span = _tokens(model, donor.prompt)
-    _, fits = _tokens(model, host)
+    ids, span = subject_tokens(model, donor.prompt)
+    _, fits = subject_tokens(model, host)
     if span[1] - span[0] != fits[1] - fits[0]:
         raise PromptError(
             f"{donor.prompt.subject!r} has {span[1] - span[0]} tokens and {host.subject!r} has "
@@ -284,157 +321,3 @@ def _values(
                 attended = base.hidden[layer][0, -1:] + base.at("attn", layer)[0, -1:]
                 values[2, number] = attended + added_by_mlp(model, layer, attended)
     return values
-
-
-def _tokens(model: HookedModel, prompt: Prompt) -> tuple[Int[Tensor, " pos"], tuple[int, int]]:
-    tokens = tokenize(model.tokenizer, [prompt])
-    span = tokens.subject[0]
-    if span is None:
-        raise PromptError(f"the subject {prompt.subject!r} holds no token of its prompt")
-    return tokens.ids[0].to(model.device), span
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Host:
-    """The run that does not know the fact, and what it says of it when it is given something."""
-
-    base: BaseRun
-    objects: "_Objects"
-    places: tuple[int, int, int]
-    """Per site: the first token of the subject, and the last token of the prompt."""
-    layers: Sequence[int]
-    max_bytes: int
-
-    @classmethod
-    def of(
-        cls,
-        model: HookedModel,
-        prompt: Prompt,
-        candidates: Sequence[Candidate],
-        layers: Sequence[int],
-        engine: Engine,
-        max_bytes: int,
-    ) -> "_Host":
-        objects = _Objects.of(model, prompt, candidates)
-        ids, span = _tokens(model, prompt)
-        embeddings = model.hf_model.get_input_embeddings()(torch.cat([ids, objects.branch_ids]))
-        base = run_base(
-            model, embeddings[None], start=span[0], branches=objects.branches, engine=engine
-        )
-        return cls(
-            base=base,
-            objects=objects,
-            places=(span[0], len(ids) - 1, len(ids) - 1),
-            layers=layers,
-            max_bytes=max_bytes,
-        )
-
-    def log_p(self) -> float:
-        """T of its own run."""
-        final = self.base.hidden[-1][:, self.places[1] - self.base.start :]
-        logprobs = self.objects.read(self.base.model, final)
-        check_finite(logprobs, "the host's run")
-        return float(self.objects.log_p(logprobs)[0])
-
-    def log_p_given(
-        self, given: Sequence[tuple[int, int, Float[Tensor, "span width"]]]
-    ) -> Float[np.ndarray, " given"]:
-        """T after each of these values alone: its site, the number of its layer, itself."""
-        found = run_patches(
-            self.base,
-            [
-                Patch(
-                    site="resid",
-                    layers=range(self.layers[number], self.layers[number] + 1),
-                    position=self.places[site],
-                    values=values[None],
-                )
-                for site, number, values in given
-            ],
-            functools.partial(self.objects.read, self.base.model),
-            max_bytes=self.max_bytes,
-            read_at=range(self.places[1], self.base.length),
-        )
-        check_finite(found, "a donor's state")
-        return self.objects.log_p(found[:, 0]).cpu().numpy()
-
-
-# ---- log p_C of whole objects, out of one run with branches
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Objects:
-    """All spellings of all candidates behind one prompt, and how they are read out of a run.
-
-    Read are the prompt's last token and every token of the branches, in this order.
-    """
-
-    branches: tuple[int, ...]
-    """Tokens of each branch: a spelling without its last token, which only needs to be read; none
-    for what another spelling begins with."""
-    branch_ids: Int[Tensor, " token"]
-    at: Int[Tensor, " reading"]
-    """Where each token of each spelling is read, among the tokens that are read."""
-    tokens: Int[Tensor, " reading"]
-    owner: Int[Tensor, " reading"]
-    """Its spelling."""
-    num_true: int
-    """The first so many spellings are of the true object."""
-    num_spellings: int
-
-    @classmethod
-    def of(cls, model: HookedModel, prompt: Prompt, candidates: Sequence[Candidate]) -> "_Objects":
-        spelled = [
-            (candidate,) if isinstance(candidate, str) else tuple(dict.fromkeys(candidate))
-            for candidate in candidates
-        ]
-        if len(spelled) < 2:
-            raise ConfigError(
-                f"candidates {list(candidates)!r}: give the true object and at least one other of "
-                "its type; of one alone the probability is always 1"
-            )
-        names = [name for own in spelled for name in own]
-        paths = object_paths(model, [prompt], prompt_paths(model, [prompt]), [names])[0]
-        stems = [path[:-1] for path in paths]
-        kept = [
-            stem
-            for stem in dict.fromkeys(stems)
-            if stem and not any(_begins(other, stem) for other in stems if other != stem)
-        ]
-        starts = np.cumsum([1, *map(len, kept)]).tolist()
-        at = []
-        for stem in stems:
-            home = next((i for i, other in enumerate(kept) if _begins(other, stem)), 0)
-            at += [0, *(starts[home] + i for i in range(len(stem)))]
-        own = [(token, owner) for owner, path in enumerate(paths) for token in path]
-
-        def tensor(values: Sequence[int]) -> Int[Tensor, " n"]:
-            return torch.tensor(values, dtype=torch.long, device=model.device)
-
-        return cls(
-            branches=tuple(map(len, kept)),
-            branch_ids=tensor([token for stem in kept for token in stem]),
-            at=tensor(at),
-            tokens=tensor([token for token, _ in own]),
-            owner=tensor([owner for _, owner in own]),
-            num_true=len(spelled[0]),
-            num_spellings=len(names),
-        )
-
-    def read(
-        self, model: HookedModel, final: Float[Tensor, "row token width"]
-    ) -> Float[Tensor, "row spelling"]:
-        """Log-probability of each spelling with its line end."""
-        logits = model.project(final).float()
-        logprobs = logits[:, self.at, self.tokens] - logits.logsumexp(dim=-1)[:, self.at]
-        total = logprobs.new_zeros(len(final), self.num_spellings)
-        return total.index_add(1, self.owner, logprobs)
-
-    def log_p(self, logprobs: Float[Tensor, "row spelling"]) -> Float[Tensor, " row"]:
-        """log p_C(true), in nats."""
-        logprobs = logprobs.double()
-        return logprobs[:, : self.num_true].logsumexp(-1) - logprobs.logsumexp(-1)
-
-
-def _begins(whole: TokenPath, stem: TokenPath) -> bool:
-    return whole[: len(stem)] == stem

@@ -13,6 +13,7 @@ import torch
 import restor_interp as ri
 from restor_interp.data.bios import bios_facts
 from restor_interp.errors import ConfigError, PromptError
+from restor_interp.measure import retention as instrument
 from restor_interp.measure.margins import measure_margins
 from restor_interp.measure.retention import SITES, measure_retention
 from restor_interp.prompts import Prompt, build_prompt, substitutes, with_substitute
@@ -213,6 +214,76 @@ def test_a_state_that_differs_late_retains_all_before_exactly():
     found = measured(model, states=["late"])
     assert np.all(found.logps[0, :, :2] == found.clean_logps[:, :2])
     assert not np.any(found.logps[0, :, 2] == found.clean_logps[:, 2])
+
+
+# ---- state after state
+
+
+def counted(monkeypatch):
+    """How many values are put into hosts, and whose states are read."""
+    put, read = [], []
+    hosts, values = instrument.Host.log_p_given, instrument._values
+
+    def log_p_given(self, given):
+        put.append(len(given))
+        return hosts(self, given)
+
+    def of(model, donor, **keywords):
+        read.append(donor.state)
+        return values(model, donor, **keywords)
+
+    monkeypatch.setattr(instrument.Host, "log_p_given", log_p_given)
+    monkeypatch.setattr(instrument, "_values", of)
+    return put, read
+
+
+def test_calls_that_share_are_equal_to_calls_that_do_not_and_to_one_call(monkeypatch):
+    monkeypatch.setattr(instrument, "LEAST_EFFECT", -np.inf)
+    model = tiny_model("llama")
+    add_change(model, "changed", ["0", "1", "2"])
+    add_change(model, "late", ["2"])
+    states = ["clean", "changed", "late"]
+    more = {"wrong_entities": [WRONG]}  # in the clean state alone, as a run asks for them
+    put, read = counted(monkeypatch)
+    apart = [measured(model, states=[s], **(more if s == "clean" else {})) for s in states]
+    before, seen = sum(put), list(read)
+    put.clear(), read.clear()
+    shared = {}
+    found = [
+        measured(model, states=[s], shared=shared, **(more if s == "clean" else {})) for s in states
+    ]
+    for one, other in zip(found, apart, strict=True):
+        assert one.host_logp == pytest.approx(other.host_logp, abs=1e-5)
+        np.testing.assert_allclose(one.clean_logps, other.clean_logps, atol=1e-5)
+        np.testing.assert_allclose(one.logps, other.logps, atol=1e-5)
+    one_call = measured(model, states=states)
+    np.testing.assert_allclose(one_call.logps, np.stack([own.logps[0] for own in apart]), atol=1e-5)
+    # The clean donor is read and put in once, where each call did both.
+    cells = len(SITES) * model.num_layers
+    assert before - sum(put[: len(states) + 1]) == 2 * cells
+    assert seen.count("clean") == 4 and read[:4].count("clean") == 2
+
+
+def test_what_is_shared_is_of_one_question(tiny):
+    shared = {}
+    fixed = {"states": ["changed"], "layers": [2], "shared": shared}
+    changes = [{}, {"substitute": WRONG}, {"layers": [1]}, {"engine": "brute"}]
+    first = [measured(tiny, **{**fixed, **change}) for change in changes]
+    assert len(shared) == len(changes)
+    again = [measured(tiny, **{**fixed, **change}) for change in changes]
+    for own, kept, change in zip(first, again, changes, strict=True):
+        alone = measured(tiny, **{**fixed, **change, "shared": None})
+        for found in (own, kept):
+            np.testing.assert_allclose(found.logps, alone.logps, atol=1e-6)
+            np.testing.assert_allclose(found.clean_logps, alone.clean_logps, atol=1e-6)
+    assert len(shared) == len(changes)
+    question = {"substitute": HOST, **fixed}
+    measure_retention(tiny, PROMPT, CANDIDATES[:3], **question)
+    measure_retention(
+        tiny, replace(PROMPT, prefix="Question:\n", subject_span=(24, 35)), CANDIDATES, **question
+    )
+    measured(tiny_model("llama"), **{**fixed, "states": ["clean"]})
+    assert len(shared) == len(changes) + 3
 
 
 # ---- in a model that knows its facts
