@@ -23,6 +23,8 @@ def script():
     del sys.modules[spec.name]
 
 
+# What probes read is held against scikit-learn in tests/measure.
+@pytest.mark.slow
 def test_every_probe_is_timed_and_scikit_learn_reads_the_same(script, capsys):
     script.main(["--quick"])
     told = capsys.readouterr().out
