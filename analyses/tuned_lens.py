@@ -30,6 +30,7 @@ def tuned_lens(
     tuned_lens=None,
     positions=("last", "subject_last"),
     decoder: Literal["own", "clean"] = "own",
+    top=5,
 ) -> ri.AnalysisResult:
     found = ri.tuned_lens(
         model,
@@ -39,7 +40,12 @@ def tuned_lens(
         lens=tuned_lens,
         positions=positions,
         decoder=decoder,
+        top=top,
     )
-    rows = [row | {"fact_id": fact.fact_id} for row in found.rows()]
-    name = f"{fact.fact_id}/{prompt.context_id}/logprob"
-    return ri.AnalysisResult(table="lens", rows=rows, tensors={name: found.logprobs})
+    own = {"fact_id": fact.fact_id}
+    return ri.AnalysisResult(
+        table="lens",
+        rows=[row | own for row in found.rows()],
+        further={"lens_top": [row | own for row in found.top_rows()]},
+        tensors={f"{fact.fact_id}/{prompt.context_id}/logprob": found.logprobs},
+    )

@@ -47,7 +47,7 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 OFFERED: Mapping[Kind, tuple[str, ...]] = {
     "analysis": (
         *("substitute", "others", "candidates", "other_contexts", "other_facts", "role"),
-        "tuned_lens",
+        *("traced", "tuned_lens"),
     )
 }
 """Kind -> keywords that it is given if it names them, with or without a default.
@@ -60,6 +60,7 @@ OFFERED: Mapping[Kind, tuple[str, ...]] = {
     other_facts     questions about other entities: (prompt, true, false) each
     role            of the fact (`design` §2); an analysis that names it looks at as many untouched
                     facts as others, and can compare them
+    traced          whether the other analyses look at this fact in this state, too
     tuned_lens      the lens that the run fitted on the clean state
 """
 
@@ -97,7 +98,7 @@ class ProbeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisResult:
-    """What an analysis found about one prompt: rows for a table, and tensors if they are wanted.
+    """What an analysis found about one prompt: rows for a table, and more if it is wanted.
 
     The columns of the tables of a run are fixed (`lens`, `traces`, …), more may be added; a new
     table's name is free. The run adds the seed, and `fact_id` and `context_id` where rows have
@@ -107,10 +108,13 @@ class AnalysisResult:
     table: str
     rows: Sequence[Mapping[str, Any]]
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    further: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Rows of further tables, by the table's name."""
 
     def __post_init__(self):
-        if not self.table.isidentifier():
-            raise ConfigError(f"a table's name is a word such as 'traces', found {self.table!r}")
+        for table in (self.table, *self.further):
+            if not table.isidentifier():
+                raise ConfigError(f"a table's name is a word such as 'traces', found {table!r}")
         for name, tensor in self.tensors.items():
             if not isinstance(tensor, np.ndarray):
                 kind = type(tensor).__name__

@@ -43,6 +43,9 @@ _COLUMNS = {
         "state step loss forget_loss retain_loss grad_norm forget_nll retain_nll tokens seconds"
     ),
     "lens": "fact_id state lens layer position object logprob rank",
+    "lens_top": (
+        "fact_id state lens layer position token_position context_id k token logprob reason"
+    ),
     "traces": (
         "fact_id state kind corruption metric object window layer position token score low high"
     ),

@@ -44,6 +44,14 @@ def written(folder, file="mine.py", text=PROBE, name="mine"):
     return path
 
 
+def test_what_a_definition_asks_is_the_docstring_of_its_file(tmp_path):
+    own = PROBE.replace("):\n", '):\n    """Its settings."""\n', 1)
+    (found,) = load_definitions(written(tmp_path, text=own))
+    assert own != PROBE and found.summary == "Is anything there?"
+    (found,) = load_definitions(written(tmp_path, "bare.py", own.split('"""\n', 1)[1], "bare"))
+    assert found.summary == "Its settings."
+
+
 def test_a_definition_records_name_settings_hash_doc_and_path(tmp_path):
     path = written(tmp_path)
     (found,) = load_definitions(path)
@@ -265,6 +273,8 @@ def test_an_analysis_names_a_table_and_gives_numpy_tensors():
     AnalysisResult(table="traces", rows=[], tensors={"scores": np.zeros(2)})
     with pytest.raises(ConfigError, match="a table's name"):
         AnalysisResult(table="../traces", rows=[])
+    with pytest.raises(ConfigError, match="found '../more'"):
+        AnalysisResult(table="traces", rows=[], further={"lens": [], "../more": []})
     with pytest.raises(ConfigError, match="'scores' is a list"):
         AnalysisResult(table="traces", rows=[], tensors={"scores": [1.0]})
 

@@ -116,6 +116,24 @@ def analysed_facts(bench: Workbench, number: int, *, balanced: bool = False) -> 
     return rest[: number - len(untouched)] + untouched
 
 
+def traced_facts(bench: Workbench) -> list[Fact]:
+    """The facts that analyses usually look at."""
+    return analysed_facts(bench, bench.config.explanation.traced_facts)
+
+
+def is_traced(bench: Workbench, state: str) -> bool:
+    """Whether analyses usually look at a state; what was there before any method always counts."""
+    traced = bench.config.explanation.traced_states
+    return not traced or state in ("clean", "corrupted", *traced)
+
+
+def traced_in(bench: Workbench, definition: Definition, state: str) -> dict[str, int]:
+    """What determines which facts count as traced, for an analysis that asks."""
+    if "traced" not in definition.given:
+        return {}
+    return {"traced": bench.config.explanation.traced_facts if is_traced(bench, state) else 0}
+
+
 def read_by(definition: Definition) -> tuple[str, ...]:
     """Cells of the run that an analysis is offered something of."""
     return (TUNED_LENS,) if TUNED_LENS in definition.given else ()
@@ -138,7 +156,7 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
             "true": fact.true_objects[0],
             "false": bench.foils[fact.fact_id],
             **of_its_own(bench, definition).settings,
-            **_offered(bench, definition, fact),
+            **_offered(bench, definition, fact, state),
         }
         fixed = {"fact_id": fact.fact_id, "context_id": prompt.context_id, "state": state}
         try:
@@ -148,9 +166,8 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
                 fixed | {"cell": f"analysis/{definition.name}/{state}", "reason": str(error)}
             )
         else:
-            rows.setdefault(result.table, []).extend(
-                {**fixed, "reason": None, **row} for row in result.rows
-            )
+            for name, found in {result.table: result.rows, **result.further}.items():
+                rows.setdefault(name, []).extend({**fixed, "reason": None, **row} for row in found)
             tensors |= result.tensors
         bench.progress.advanced(done + 1, len(facts))
     for name, found in rows.items():
@@ -159,7 +176,7 @@ def run_analysis(bench: Workbench, definition: Definition, state: str, writer: C
         writer.tensors("tensors", tensors)
 
 
-def _offered(bench: Workbench, definition: Definition, fact: Fact) -> dict[str, Any]:
+def _offered(bench: Workbench, definition: Definition, fact: Fact, state: str) -> dict[str, Any]:
     """What an analysis is given because it names it (`OFFERED`)."""
     questions = bench.config.questions
     offers: dict[str, Callable[[], Any]] = {
@@ -169,6 +186,7 @@ def _offered(bench: Workbench, definition: Definition, fact: Fact) -> dict[str, 
         "other_contexts": lambda: bench.prompts([fact], range(1, questions.contexts)),
         "other_facts": lambda: _other_facts(bench, fact),
         "role": lambda: bench.roles[fact.fact_id],
+        "traced": lambda: is_traced(bench, state) and fact in traced_facts(bench),
         "tuned_lens": lambda: _fitted_lens(bench),
     }
     return {name: offers[name]() for name in offers if name in definition.given}

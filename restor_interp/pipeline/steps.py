@@ -104,6 +104,7 @@ def steps(bench: Workbench) -> list[Step]:
         own = explaining.of_its_own(bench, definition)
         definition.settings(own.settings)  # says which do not exist
         for name in explaining.analysed_states(bench, definition, states):
+            traced = explaining.traced_in(bench, definition, name)
             add(
                 f"analysis/{definition.name}/{name}",
                 functools.partial(explaining.run_analysis, bench, definition, name),
@@ -112,6 +113,7 @@ def steps(bench: Workbench) -> list[Step]:
                 definition=definition.source_hash,
                 facts=explaining.number_of_facts(bench, definition),
                 settings=own.settings,
+                **traced,
             )
     # Before the probes, which are short: what takes long should not be left for the end.
     surveys.add_steps(build, states, sources)
