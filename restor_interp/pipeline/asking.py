@@ -1,6 +1,8 @@
 """Asking the same facts again and again while a state is attacked: rows of `robustness`."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +13,7 @@ from restor_interp.measure.judging import judge
 from restor_interp.pipeline.measuring import MOST_SPELLINGS, judged_row, scored_objects
 from restor_interp.pipeline.workbench import Workbench
 from restor_interp.prompts import Prompt, reverse_answers
+from restor_interp.store import digest, write_json
 
 AFTER = 1
 """The step of an attack that trains nothing."""
@@ -71,12 +74,43 @@ class Asking:
 
     def now(self, step: int, *, level: float = 0.0, draw: int = 0) -> None:
         """Rows of a later step: greedy answers, and log-probabilities of both objects, in nats."""
-        self.ask(self.bench.prompts(self.facts, self.contexts), step, level=level, draw=draw)
+        self.ask(self._questions(), step, level=level, draw=draw)
 
     def ask(
         self, prompts: Sequence[Prompt], step: int, *, level: float = 0.0, draw: int = 0
     ) -> None:
         """The same for given questions about the facts."""
+        self.rows += self._asked(prompts, step, level=level, draw=draw)
+
+    def keep(self, step: int, folder: Path) -> None:
+        """Ask as `now` does, in the middle of something that may be interrupted: the rows are kept
+        in a folder, from where `kept` takes them."""
+        write_json(_kept(folder, step), self._asked(self._questions(), step))
+
+    def kept(self, step: int, folder: Path) -> None:
+        """Rows of a step that `keep` has asked, in this process or an earlier one."""
+        self.rows += json.loads(_kept(folder, step).read_text())
+
+    def mark(self) -> str:
+        """One text for all that decides the rows of a step, beside the weights."""
+        return digest(
+            {
+                "facts": digest(repr(self.bench.facts)),
+                "part": dict(self.part),
+                "max_new_tokens": self.bench.config.questions.max_new_tokens,
+                "asked": [
+                    [prompt.fact_id, prompt.context_id, prompt.text, self._objects(prompt)]
+                    for prompt in self._questions()
+                ],
+            }
+        )
+
+    def _questions(self) -> list[Prompt]:
+        return self.bench.prompts(self.facts, self.contexts)
+
+    def _asked(
+        self, prompts: Sequence[Prompt], step: int, *, level: float = 0.0, draw: int = 0
+    ) -> list[dict[str, Any]]:
         objects = [self._objects(prompt) for prompt in prompts]
         found = evaluate(
             self.bench.model,
@@ -84,6 +118,7 @@ class Asking:
             [[name for _, name in own] for own in objects],
             max_new_tokens=self.bench.config.questions.max_new_tokens,
         )
+        rows: list[dict[str, Any]] = []
         for prompt, own, answer, scores in zip(
             prompts, objects, found.answers, found.scores, strict=True
         ):
@@ -91,12 +126,13 @@ class Asking:
                 f"log_p_{category}": _summed(own, scores, category)
                 for category in ("true", "false")
             }
-            self.rows.append(
+            rows.append(
                 self._fixed(prompt.fact_id, prompt.context_id, step)
                 | {"template": prompt.template, "level": level, "draw": draw, "answer": answer}
                 | self._outcome(prompt, answer)
                 | logprobs
             )
+        return rows
 
     def _objects(self, prompt: Prompt) -> list[tuple[str, str]]:
         """(category, spelling) of what is scored; of a reverse question the entity alone."""
@@ -129,6 +165,10 @@ class Asking:
             for fact in facts
             for context in self.contexts
         ]
+
+
+def _kept(folder: Path, step: int) -> Path:
+    return folder / f"asked-{step:06d}.json"
 
 
 def _summed(

@@ -126,13 +126,10 @@ def _relearn(bench: Workbench, job: Job, asking: Asking, writer: CellWriter) -> 
     assert isinstance(job.settings, Relearning) and job.training is not None
     texts = _texts(bench, job, asking)
     asking.before()
-    steps = set(job.settings.steps)
-
-    def on_step(done: int, total: int) -> None:
-        bench.progress.advanced(done, total)
-        if done in steps:
-            asking.now(done)
-
+    steps = [step for step in job.settings.steps if step > 0]
+    cell = f"robustness/{job.attack.name}/{asking.state}"
+    # Other questions are another folder: what was asked on the way is not asked again.
+    work = bench.checkpoint_folder(cell) / asking.mark()
     trained = train(
         bench.model,
         name=f"{job.attack.name}_{asking.state}",
@@ -143,12 +140,18 @@ def _relearn(bench: Workbench, job: Job, asking: Asking, writer: CellWriter) -> 
         forget=texts,
         retain=(),
         seed=bench.config.seed,
-        on_step=on_step,
+        work=work,
+        on_step=bench.progress.advanced,
+        on_checkpoint=lambda step: asking.keep(step, work),
+        checkpoints_at=steps,
     )
+    last = len(trained.rows)
+    for step in steps:
+        if step <= last:
+            asking.kept(step, work)
     if trained.diverged:
         writer.notes["diverged"] = trained.diverged
-        last = len(trained.rows)
-        left = [step for step in job.settings.steps if step > last]
+        left = [step for step in steps if step > last]
         asking.left_out(asking.facts, left, trained.diverged)
     writer.notes["texts"] = len(texts)
     fixed = {"attack": job.attack.name, "state": asking.state}

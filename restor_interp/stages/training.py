@@ -83,6 +83,7 @@ def train(
     work: Path | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_checkpoint: Callable[[int], None] | None = None,
+    checkpoints_at: Sequence[int] | None = None,
 ) -> Trained:
     """Train the delta `name` on top of the state `start`; the model comes back as it was.
 
@@ -91,8 +92,10 @@ def train(
     the training state is kept there every `save_every` steps and at the end, and a second call with
     the same arguments continues to the same bits; `on_step(done, total)` and `on_checkpoint(step)`
     are then called for the remaining steps only. `on_checkpoint` may run the model: it finds it
-    with the unfinished delta on. Trainings that share `references` compute what they compare with
-    once, to the same bits.
+    with the unfinished delta on. It is called before the state of its step is kept, so that no
+    training goes on from a step that it missed; `checkpoints_at` are the steps to call it after, in
+    place of those that `training` says. Trainings that share `references` compute what they compare
+    with once, to the same bits.
 
     Raises `ConfigError` for settings that do not exist or make no sense together and for text that
     the method needs and did not get, `DataError` for texts in which nothing is predicted.
@@ -120,6 +123,7 @@ def train(
         work=work,
         on_step=on_step,
         on_checkpoint=on_checkpoint,
+        checkpoints_at=checkpoints_at,
     )
 
 
@@ -137,6 +141,7 @@ def train_rows(
     work: Path | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_checkpoint: Callable[[int], None] | None = None,
+    checkpoints_at: Sequence[int] | None = None,
 ) -> Trained:
     """`train` for texts that are tokens already."""
     layers = _layers(model, method, settings, training)
@@ -144,6 +149,9 @@ def train_rows(
     total = training.steps or max(1, round((training.epochs or 1.0) * batches.number))
     origin = "" if work is None and references is None else _origin(model, start)
     mark = _fingerprint(origin, method, settings, training, rows, seed, total) if work else ""
+    wanted = checkpoints_at
+    if wanted is None:
+        wanted = checkpoint_steps(total, training.checkpoints)
     with (
         model.at(start),
         torch.enable_grad(),
@@ -167,7 +175,7 @@ def train_rows(
             if loop.diverged is not None:
                 break
             loop.advance()
-            if step + 1 in checkpoint_steps(total, training.checkpoints) and on_checkpoint:
+            if step + 1 in wanted and on_checkpoint:
                 on_checkpoint(step + 1)
             at_end = step + 1 == total or loop.diverged is not None
             if work is not None and (at_end or (step + 1) % training.save_every == 0):
