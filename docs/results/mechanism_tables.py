@@ -105,7 +105,7 @@ def gaps_table(gaps: Gaps) -> str:
         for name in COMPARED:
             gap, p = gaps[state, f"sham_{state}", name]
             star = "*" if p <= LEVEL else ""
-            cells.append(f"{gap.told(signed=True)}{star}, p {gap.p:.3f}" if gap.known else "–")
+            cells.append(f"{gap.told(signed=True)}{star}, p {gap.p_told}" if gap.known else "–")
         rows.append(cells)
     header = ["state", *(f"{words(name)}, points" for name in COMPARED)]
     note = (

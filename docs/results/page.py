@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from telling import Number, markdown
+from telling import Number, markdown, numbered
 
 LEVEL = 0.05
+OUTCOMES = ("clean", "corrupted", "unlearned")
+"""Columns of the table of flips."""
 MOST_OF_IT = 0.8
 """Share of the lost facts that "restores" claims (RESTOR's own NPO rows give 0.82 to 0.94)."""
 
@@ -29,7 +31,9 @@ class Tier:
 
     def table(self, name: str) -> pd.DataFrame:
         if name not in self._read:
-            self._read[name] = pd.read_csv(self.folder / f"{name}.csv")
+            path = self.folder / f"{name}.csv"
+            # The outcomes "true" and "false" are words, also where a column holds nothing else.
+            self._read[name] = pd.read_csv(path, dtype=dict.fromkeys(OUTCOMES, str))
         return self._read[name]
 
     def has(self, name: str) -> bool:
@@ -57,7 +61,8 @@ class Tier:
         rotations = len({one["rotation"] for one in shards})
         lost = self.number("corrupted", "n_lost")
         return (
-            f"{seeds} seeds × {rotations} choices of who is corrupted; {lost.n_facts} direct facts "
+            f"{numbered(seeds, 'seed')} × {numbered(rotations, 'choice')} of who is corrupted; "
+            f"{lost.n_facts} direct facts "
             f"of {lost.n_entities} entities were lost in some run. "
             f"{sum(one['seconds'] for one in shards) / 60:.0f} minutes of one process."
         )
@@ -86,7 +91,7 @@ def states_table(tier: Tier) -> str:
                 get("accuracy", "untouched").told(),
                 get("p_restored").told(),
                 beyond.told(signed=True),
-                f"{beyond.p:.3f}" if beyond.known else "–",
+                beyond.p_told if beyond.known else "–",
                 get("restored_minus_rollback").told(signed=True),
             ]
         )
@@ -190,7 +195,7 @@ class Verdict:
 
 
 def _tested(number: Number, what: str) -> str:
-    extra = f", p = {number.p:.3f}" if not math.isnan(number.p) else ""
+    extra = f", p = {number.p_told}".replace("= <", "<") if not math.isnan(number.p) else ""
     mde = f", mde {100 * number.mde:.0f}" if math.isfinite(number.mde) else ""
     return (
         f"{what} {number.told(signed=True)} points (n = {number.n_facts} facts, "

@@ -42,10 +42,20 @@ class Number:
         sign = "+" if signed else ""
 
         def one(number: float) -> str:
-            return f"{times * number:{sign}.{digits}f}".replace("-", "−")
+            # Rounded first, and 0 added, so that there is no negative zero.
+            return f"{round(times * number, digits) + 0.0:{sign}.{digits}f}".replace("-", "−")
 
         span = "" if math.isnan(self.low) else f" [{one(self.low)}, {one(self.high)}]"
         return f"{one(self.value)}{span}"
+
+    @property
+    def p_told(self) -> str:
+        return "< 0.001" if self.p < 0.0005 else f"{self.p:.3f}"
+
+
+def numbered(number: int, what: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -89,12 +89,32 @@ def test_the_page_is_written_from_the_tables(results, job, small_config, finishe
     (tmp_path / "restor.head.md").write_text("# Head\n")
     page.write_page(tmp_path)
     text = (tmp_path / "restor.md").read_text()
-    assert "1 seeds × 1 choices" in text
+    assert "1 seed × 1 choice of" in text
     assert all(f"**H{number}." in text for number in range(1, 11))
     npo = next(line for line in text.splitlines() if line.startswith("| npo |"))
     pooled = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])
     right = pooled.loc[("npo", "direct", "accuracy"), "value"]
     assert npo.split("|")[3].strip().startswith(f"{100 * right:.0f}")
+
+
+def test_outcomes_are_words_where_a_column_holds_nothing_else(results, tmp_path):
+    _, page = results
+    columns = ["state", "role", "clean", "corrupted", "unlearned", "n_facts"]
+    rows = [("npo", "direct", "true", "false", then, n) for then, n in (("true", 2), ("other", 9))]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "flips.csv", index=False)
+    table = page.flips_table(page.Tier(tmp_path))
+    assert "| npo | 0 | 0 | 0 | 2 | 0 | 9 | 0 | 0 | 0 |" in table
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "told", "p_told"),
+    [(-0.001, 0.0001, "+0 [−5, +5]", "< 0.001"), (-0.2, 0.03, "−20 [−5, +5]", "0.030")],
+)
+def test_numbers_are_told_without_negative_zeros(results, value, p, told, p_told):
+    del results
+    number = sys.modules["telling"].Number(value, -0.05, 0.05, p)
+    assert number.told(signed=True) == told
+    assert number.p_told == p_told
 
 
 def test_the_gentler_of_two_choices_is_taken(results, job):
