@@ -5,21 +5,40 @@ from typing import Annotated
 
 import typer
 
-from restor_interp.cli.shown import AsJson, Drawn, say, short, show, tell_failures
+from restor_interp.cli.shown import (
+    AsJson,
+    Drawn,
+    err_console,
+    say,
+    short,
+    show,
+    show_json,
+    tell_failures,
+)
 
 
 def list_(
     what: Annotated[
-        str, typer.Argument(help="definitions, methods, attacks, presets, models, facts, or all")
+        str,
+        typer.Argument(
+            help="definitions, methods, attacks, presets, switches (restor-k0+packed), models, "
+            "facts, or all"
+        ),
     ] = "all",
     as_json: AsJson = False,
 ) -> None:
     """Show what there is, each with one line."""
     from restor_interp.pipeline.inventory import KINDS, inventory
 
-    kinds = KINDS if what == "all" else (what,)
-    for kind in kinds:
-        show(inventory(kind), as_json, title=kind)
+    if what != "all":
+        show(inventory(what), as_json, title=what)
+        return
+    everything = {kind: inventory(kind) for kind in KINDS}
+    if as_json:
+        show_json(everything)
+        return
+    for kind, rows in everything.items():
+        show(rows, as_json=False, title=kind)
 
 
 def probe(
@@ -43,12 +62,18 @@ def probe(
     names += ("control_value", "n")
     rows = [{name: short(row[name]) for name in names} for row in records(added.rows)]
     show(rows, as_json, title=added.name)
-    say(f"table: {added.run.folder}/tables/probes.parquet\nreport: {added.run.report_index}")
+    for place in (
+        f"table: {added.run.folder}/tables/probes.parquet",
+        f"report: {added.run.report_index}",
+    ):  # beside the rows, which a program reads
+        err_console.print(place, markup=False, soft_wrap=True)
     tell_failures([f"{cell}: {why}" for cell, why in added.failures.items()])
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="probe, analysis, report or method")],
+    kind: Annotated[
+        str, typer.Argument(help="probe, probe-sklearn, probe-torch, analysis, report or method")
+    ],
     name: Annotated[str, typer.Argument(help="Its name, also that of the file.")],
     folder: Annotated[
         Path | None, typer.Option(help="Where to write it; none: probes, analyses, …")

@@ -7,7 +7,7 @@ from restor_interp.definitions import gallery_folders, load_definitions
 from restor_interp.errors import RestorError, unknown_name
 from restor_interp.facts import BUILT_IN, load_facts
 from restor_interp.models.loading import model_status
-from restor_interp.presets import PRESETS
+from restor_interp.presets import PRESETS, SWITCHES
 from restor_interp.stages.attacks import ATTACKS
 from restor_interp.stages.methods import METHODS, Method
 from restor_interp.stages.settings import Settings
@@ -101,10 +101,17 @@ def _plain(value: Any) -> str:
 
 
 def _presets() -> Rows:
-    return [
-        {"name": name, "what": (make.__doc__ or "").strip().partition("\n")[0]}
-        for name, make in PRESETS.items()
-    ]
+    return [{"name": name, "what": _told(make)} for name, make in PRESETS.items()]
+
+
+def _switches() -> Rows:
+    """What may follow the name of a preset, as in `restor-k0+packed`."""
+    return [{"name": f"+{name}", "what": _told(switch)} for name, switch in SWITCHES.items()]
+
+
+def _told(documented: Callable[..., Any]) -> str:
+    """The first paragraph of a docstring, which may be more than a line."""
+    return " ".join((documented.__doc__ or "").strip().partition("\n\n")[0].split())
 
 
 def _models() -> Rows:
@@ -140,6 +147,7 @@ _OF_KIND: Mapping[str, Callable[[], Rows]] = {
     "methods": _methods,
     "attacks": _attacks,
     "presets": _presets,
+    "switches": _switches,
     "models": _models,
     "facts": _facts,
 }

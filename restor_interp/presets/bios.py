@@ -15,7 +15,7 @@ NOT_UNLEARNING = ("fine_tune",)
 
 
 def bios() -> RunConfig:
-    """The same on the calibration model: invented people, exact guess floor, two minutes."""
+    """The demo on the calibration model: invented people, exact guess floor, six minutes."""
     people = sorted({fact.entity for fact in bios_facts()})
     return demo().model_copy(
         update={

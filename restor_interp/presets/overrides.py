@@ -16,7 +16,9 @@ def read_config(path: Path) -> RunConfig:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     return validated(values, str(path))
 

@@ -1,4 +1,4 @@
-"""What `restor-interp list` shows of methods and attacks.
+"""What `restor-interp list` shows of methods, attacks, presets and their switches.
 
 Run: python -m pytest tests/pipeline/test_inventory.py
 """
@@ -6,6 +6,7 @@ Run: python -m pytest tests/pipeline/test_inventory.py
 import yaml
 
 from restor_interp.pipeline.inventory import KINDS, inventory
+from restor_interp.presets import PRESETS, resolve
 from restor_interp.stages.attacks import ATTACKS
 from restor_interp.stages.methods import METHODS
 
@@ -45,3 +46,23 @@ def test_attacks_are_listed_beside_methods():
     rows = {row["name"]: row for row in inventory("attacks")}
     assert rows.keys() == ATTACKS.keys()
     assert "Needs the false documents." in rows["relearn_false"]["what"]
+
+
+def test_a_preset_with_any_listed_switch_is_a_configuration():
+    assert {"presets", "switches"} <= set(KINDS)
+    plain = resolve("restor-k0")
+    changed = {
+        row["name"]: resolve(f"restor-k0{row['name']}") != plain for row in inventory("switches")
+    }
+    # Those that are the sound run's own choice, and change the paper's.
+    own = {name for name, has in changed.items() if not has}
+    assert "+packed" in changed and len(changed) > len(own)
+    paper = resolve("restor-k0-paper")
+    assert all(resolve(f"restor-k0-paper{name}") != paper for name in own)
+
+
+def test_what_is_told_of_a_preset_or_a_switch_is_whole_sentences():
+    for kind in ("presets", "switches"):
+        rows = inventory(kind)
+        assert all(row["what"].endswith((".", ")")) and "\n" not in row["what"] for row in rows)
+    assert [row["name"] for row in inventory("presets")] == list(PRESETS)
