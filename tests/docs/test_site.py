@@ -3,6 +3,7 @@
 Run: python -m pytest tests/docs/test_site.py
 """
 
+import json
 import os
 import re
 import subprocess
@@ -66,6 +67,15 @@ def test_no_page_fetches_anything(site):
         assert not fetched + styles, name
     for path in site.rglob("*.css"):
         assert not re.findall(r"url\([\"']?(?:https?:)?//", path.read_text()), path.name
+
+
+def test_search_works_on_pages_that_are_opened_from_the_disk(site):
+    index = (site / "search" / "search_index.js").read_text("utf-8")
+    assert json.loads(index.removeprefix("var __index = "))["docs"]
+    assert (site / "assets" / "search-from-disk.js").is_file()
+    for name, text in pages(site).items():
+        # The theme makes its worker as soon as it is loaded.
+        assert 0 < text.find("search-from-disk.js") < text.find("javascripts/bundle."), name
 
 
 def test_every_public_name_is_described_once(site):
