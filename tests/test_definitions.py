@@ -273,7 +273,7 @@ def test_an_analysis_names_a_table_and_gives_numpy_tensors():
     AnalysisResult(table="traces", rows=[], tensors={"scores": np.zeros(2)})
     with pytest.raises(ConfigError, match="a table's name"):
         AnalysisResult(table="../traces", rows=[])
-    with pytest.raises(ConfigError, match="found '../more'"):
+    with pytest.raises(ConfigError, match=r"found '\.\./more'"):
         AnalysisResult(table="traces", rows=[], further={"lens": [], "../more": []})
     with pytest.raises(ConfigError, match="'scores' is a list"):
         AnalysisResult(table="traces", rows=[], tensors={"scores": [1.0]})

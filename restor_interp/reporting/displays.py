@@ -12,10 +12,10 @@ from restor_interp.errors import ConfigError
 from restor_interp.reporting.attributions import attribution_maps
 from restor_interp.reporting.contributions import contribution_bars
 from restor_interp.reporting.descriptions import description_lines
-from restor_interp.reporting.figures import Drawing, draw, escaped
+from restor_interp.reporting.figures import Drawing, draw, escaped, with_tokens
 from restor_interp.reporting.grafts import graft_parts
-from restor_interp.reporting.inside import lens_lines
 from restor_interp.reporting.knockouts import knockout_lines
+from restor_interp.reporting.lens import lens_lines, lens_map
 from restor_interp.reporting.mlp_changes import mlp_change_parts
 from restor_interp.reporting.own_tables import own_table
 from restor_interp.reporting.parts import (
@@ -72,6 +72,9 @@ def parts_of(result: Any) -> tuple[Part, ...]:
     if not callable(getattr(result, "rows", None)):
         return (KeyValues(fields_of(result)),)
     rows = rows_of(result)
+    if kind == "Lens" and rows:
+        fact, tops = _fact(result), result.top_rows()
+        return (*lens_lines(rows, fact, tops), *lens_map(tops, fact))
     if kind in DRAWN and rows:
         return DRAWN[kind](rows, _fact(result))
     return own_table(kind, rows)
@@ -135,7 +138,8 @@ def _labelled(trace: Mapping[str, Any], drawing: Drawing) -> dict[str, Any]:
         names = [x[int(place)] if place is not None else "" for place in trace["x"]]
     else:
         names = [f"{place}" for place in trace["x"]]
-    return {**trace, "customdata": names}
+    made = {**trace, "customdata": names}
+    return with_tokens(made, drawing.likeliest) if drawing.likeliest else made
 
 
 def rows_of(result: Any) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from restor_interp.reporting.vocabulary import CIVIDIS, FATES, OUTCOMES, RED_BLUE, ink_on
 
-_SCRIPTS = ("report.js", "cursor.js", "explore.js", "print.js")
+_SCRIPTS = ("report.js", "likeliest.js", "cursor.js", "explore.js", "print.js")
 """Written into one file; the others use what the first defines."""
 
 PLOTLY = "plotly-cartesian-4.1.1.min.js"

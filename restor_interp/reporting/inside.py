@@ -16,16 +16,14 @@ from restor_interp.reporting.interventions import (
     folded,
     instruments,
 )
+from restor_interp.reporting.lens import lens_lines, lens_map
 from restor_interp.reporting.parts import (
     Details,
     Empty,
     Heatmaps,
-    LinePanel,
-    Lines,
     Panel,
     Paragraph,
     Part,
-    Series,
 )
 from restor_interp.reporting.reasons import not_measured
 from restor_interp.reporting.results import ANALYSES, EntityResults, records
@@ -38,19 +36,18 @@ from restor_interp.reporting.rows import (
     finite,
     grouped,
     number,
-    object_role,
     object_words,
     placed,
 )
 from restor_interp.reporting.swaps_map import swaps_map
 from restor_interp.reporting.verdicts import is_planted, true_object
-from restor_interp.reporting.vocabulary import PLACES, order_states
+from restor_interp.reporting.vocabulary import order_states
 
 
 def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
     """What every instrument saw of each fact that was looked into, folded away."""
     tools = instruments(results)
-    tables = {name: _by_fact(results, name) for name in ("traces", "lens", *tools)}
+    tables = {name: _by_fact(results, name) for name in ("traces", "lens", "lens_top", *tools)}
     parts: list[Part] = []
     if not tables["traces"]:
         parts.append(Empty("No fact of this entity was traced.", results.run.command("traces")))
@@ -68,7 +65,12 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
         if rows["lens"]:
             tuned = any(row["lens"] == "tuned" for row in rows["lens"])
             text = f"{LENS} {TUNED}" if tuned else LENS
-            inside += [Paragraph(text, quiet=True), *lens_lines(rows["lens"], fact)]
+            lines = lens_lines(rows["lens"], fact, rows["lens_top"])
+            inside += [Paragraph(text, quiet=True), *lines]
+        words = lens_map(rows["lens_top"], fact)
+        if words:
+            told = first_finding(words)
+            inside.append(Details("What each layer would say at each token", words, told=told))
         swaps = swaps_map(rows.get("patches", []), rows.get("grafts", []), fact)
         if swaps:
             best = (Paragraph(SWAPS, quiet=True), *swaps)
@@ -101,57 +103,6 @@ def _by_fact(results: EntityResults, table: str) -> dict[str, list[dict[str, Any
         for row in records(results.table(table)):
             groups[row["fact_id"]].append(row)
     return groups
-
-
-def lens_lines(rows: Sequence[Mapping[str, Any]], fact: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Log-probability of the true and the false object after each layer, a panel per state."""
-    plots = []
-    for lens, position in dict.fromkeys((row["lens"], row["position"]) for row in rows):
-        chosen = [row for row in rows if (row["lens"], row["position"]) == (lens, position)]
-        place = PLACES.get(position, position)
-        states = order_states(row["state"] for row in chosen)
-        panels, led = [], []
-        for state in states:
-            series = []
-            for name in ("true", "false"):
-                points = sorted(
-                    (row["layer"], row["logprob"])
-                    for row in chosen
-                    if row["state"] == state
-                    and object_role(row["object"], fact) == name
-                    and row["logprob"] is not None
-                )
-                if points:
-                    xs, ys = zip(*points, strict=True)
-                    series.append(Series(name=f"{name} object", x=xs, y=ys, look=name))
-            panels.append(LinePanel(state, tuple(series)))
-            led.append(f"{state}: {_leader(series)}")
-        plots.append(
-            Lines(
-                title=f"What each layer would answer ({lens} lens at {place})",
-                panels=tuple(panels),
-                x_title="layer",
-                y_title="log-probability (nats)",
-                caption=f"Which object leads: {'; '.join(led)}.",
-            )
-        )
-    return tuple(plots)
-
-
-def _leader(series: Sequence[Series]) -> str:
-    """Who leads after the last layer, and since when."""
-    if len(series) < 2:
-        return "only one object was measured"
-    shared = sorted(set(series[0].x) & set(series[1].x))
-    if not shared:
-        return "no layer in common"
-    first, second = (dict(zip(line.x, line.y, strict=True)) for line in series)
-    ahead = [first[layer] > second[layer] for layer in shared]
-    since = len(ahead) - 1
-    while since and ahead[since - 1] == ahead[-1]:
-        since -= 1
-    winner = "true" if ahead[-1] else "false"
-    return f"{winner} at every layer" if since == 0 else f"{winner} from layer {shared[since]:g}"
 
 
 def trace_maps(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from restor_interp.explain.fate import FATES_OF_LOST
-from restor_interp.reporting.characters import one_line, shorten, visible
+from restor_interp.reporting.characters import one_line, shorten, token_label, visible
 from restor_interp.reporting.counts import (
     FateCounts,
     ObjectScores,
@@ -191,9 +191,12 @@ def _plot(plot: Plot, width: int) -> Iterable[str]:
             write = signed if plot.diverging else plain
             for panel in plot.panels:
                 rows = [
-                    [name, *(write(value) for value in values)]
+                    [name, *map(write, values)]
                     for name, values in zip(plot.rows, panel.values, strict=True)
                 ]
+                for row, places in zip(rows, panel.likeliest, strict=False):
+                    first = [token_label(one.tokens[0]) if one else "" for one in places]
+                    row[1:] = [f"{a} {b}" for a, b in zip(first, row[1:], strict=True)]
                 yield f"[{panel.name or plot.value_title}]"
                 yield from _grid([plot.row_title, *plot.columns], rows[::-1])
         case Lines():

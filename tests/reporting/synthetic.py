@@ -1,9 +1,9 @@
 """A made-up run that looks like a real one: planted numbers, so that pages can be checked.
 
 Eight corrupted and eight untouched entities, about 130 facts, nine states, three contexts; lens for
-24 facts, every other instrument for 8. `hostile` puts the same text into every place that strangers
-fill. Layers 10 to 13 are where corruption is made to act: patches, grafts and retention change
-there first.
+24 facts, every other instrument (and the lens at every token) for 8. `hostile` puts the same text
+into every place that strangers fill. Layers 10 to 13 are where corruption is made to act: patches,
+grafts and retention change there first.
 """
 
 import math
@@ -70,6 +70,7 @@ def synthetic_run(*, seed: int = 0, hostile: str | None = None, name: str = "dem
         "choices": _choices(facts, shifts, hostile),
         "training": _training(rng),
         "lens": _lens(facts, shifts),
+        "lens_top": _lens_top(facts, hostile),
         "traces": _traces(facts, rng, hostile),
         "probes": _probes(rng),
     }
@@ -219,6 +220,38 @@ def _lens(facts: list[_Fact], shifts: dict) -> pd.DataFrame:
                         }
                     )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _lens_top(facts: list[_Fact], hostile: str | None) -> pd.DataFrame:
+    """Five tokens at the last token in every state, and at every token of 8 facts in three."""
+    layers, k = np.repeat(np.arange(LAYERS), 5), np.tile(np.arange(1, 6), LAYERS)
+    objects = sorted({name for _, _, names in RELATIONS for name in names})
+    tokens = np.array([" the", f" city{hostile or ''}", "\n", *(f" {name}" for name in objects)])
+    blocks = [
+        (fact.row["fact_id"], state, "last", *_asked(fact.row, hostile)[-1])
+        for fact in facts[:12] + facts[64:76]
+        for state in STATES
+    ]
+    blocks += [
+        (fact.row["fact_id"], state, "from_subject", *place)
+        for fact in facts[:8]
+        for state in ("clean", "corrupted", "npo")
+        for place in _asked(fact.row, hostile)
+    ]
+    share = (0.05 + 0.6 / (1 + np.exp(-(layers - 19) / 2))) * 0.5 ** (k - 1)
+    first = np.arange(len(blocks))[:, None] * 7 + 3 * (layers // 4) + k
+    names = ("fact_id", "state", "position", "token_position", "read_token", "in_subject")
+    columns = {
+        name: np.repeat(values, len(layers))
+        for name, values in zip(names, map(list, zip(*blocks, strict=True)), strict=True)
+    }
+    columns |= {
+        "layer": np.tile(layers, len(blocks)),
+        "k": np.tile(k, len(blocks)),
+        "token": tokens[first % len(tokens)].ravel(),
+        "logprob": np.tile(np.log(share), len(blocks)),
+    }
+    return pd.DataFrame(columns).assign(lens="logit", context_id=0, reason=None, seed=0)
 
 
 # ---- interventions, in the shapes that the analyses write

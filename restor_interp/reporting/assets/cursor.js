@@ -18,6 +18,11 @@ function leave(canvas) {
   for (const one of mapsBeside(canvas)) drawn.get(one).Fx.unhover(one);
 }
 
+function toldOfCell(canvas, row, column) {
+  const { likeliest } = dataOf(canvas);
+  return (likeliest && likeliestText(likeliest, likeliest.at[row][column])) || written(canvas.data[0].z[row][column]);
+}
+
 function followCells(canvas, { data, names }) {
   canvas.addEventListener("pointerenter", () => { pointed = canvas; });
   canvas.addEventListener("pointerleave", () => { pointed = null; leave(canvas); });
@@ -42,7 +47,7 @@ function followCells(canvas, { data, names }) {
     const [row, column] = cell;
     const maps = mapsBeside(canvas);
     for (const one of maps) pointAt(one, row, column);
-    const values = maps.map((one) => `${one.getAttribute("aria-label")} ${written(one.data[0].z[row][column])}`);
+    const values = maps.map((one) => `${one.getAttribute("aria-label")} ${toldOfCell(one, row, column)}`);
     const [rows, columns] = canvas.data[0].meta.map(plainName);
     say(`${rows} ${names.y[row]}, ${columns} ${names.x[column]}: ${values.join("; ")}`);
   });
@@ -62,7 +67,7 @@ function within(at, count) {
   return Math.min(Math.max(at, 0), count - 1);
 }
 
-function followPoints(canvas, { data, names, layout }) {
+function followPoints(canvas, { data, names, layout, likeliest }) {
   const axis = names.y && !names.x ? "y" : "x";
   const value = axis === "x" ? "y" : "x";
   const [back, ahead] = ALONG[axis];
@@ -96,6 +101,7 @@ function followPoints(canvas, { data, names, layout }) {
     drawn.get(canvas).Fx.hover(canvas, [{ curveNumber: curve, pointNumber: point }]);
     const title = plainName(layout[`${axis}axis`].title?.text ?? "");
     const where = names[axis]?.[place] ?? `${title} ${place}`;
-    say(`${nameOf(trace)}, ${where}: ${written(trace[value][point])}`);
+    const more = likeliest && likeliestText(likeliest, likeliest.at[place]);
+    say(`${nameOf(trace)}, ${where}: ${written(trace[value][point])}${more ? `; ${likeliest.introduction} ${more}` : ""}`);
   });
 }

@@ -15,17 +15,20 @@ function csvOf(figure, panels) {
   const titles = [...figure.querySelectorAll(".canvas")].map((one) => one.getAttribute("aria-label"));
   const rows = [];
   let heads = ["panel", "line", "x", "y"];
-  panels.forEach(({ data, names, layout }, place) => {
+  const more = likeliestHeads(panels);
+  panels.forEach(({ data, names, layout, likeliest }, place) => {
     const name = (axis, at) => names[axis]?.[at] ?? at;
+    const tokens = (coded) => (likeliest ? likeliestCells(likeliest, coded) : []);
     for (const trace of data) {
       if (trace.type === "heatmap") {
-        heads = ["panel", ...trace.meta.map(plainName)];
+        heads = ["panel", ...trace.meta.map(plainName), ...more];
         trace.z.forEach((values, row) => values.forEach((value, column) =>
-          rows.push([titles[place], name("y", row), name("x", column), value])));
+          rows.push([titles[place], name("y", row), name("x", column), value, ...tokens(likeliest?.at[row][column])])));
       } else if (trace.meta !== "band" && trace.name !== undefined) {
         const across = [layout.xaxis, layout.yaxis].map((axis) => plainName(axis.title?.text ?? ""));
-        heads = ["panel", "line", across[0] || "x", across[1] || "y"];
-        trace.x.forEach((x, i) => rows.push([titles[place], nameOf(trace), name("x", x), name("y", trace.y[i])]));
+        heads = ["panel", "line", across[0] || "x", across[1] || "y", ...more];
+        trace.x.forEach((x, i) =>
+          rows.push([titles[place], nameOf(trace), name("x", x), name("y", trace.y[i]), ...tokens(likeliest?.at[x])]));
       }
     }
   });

@@ -141,6 +141,7 @@ function labelPoints(figure) {
     else if (y && !x) trace.customdata = trace.y.map((place) => y[place]);
     else trace.customdata = trace.x.map((place) => (x && trace.type === "scatter" ? x[place] : `${place}`));
   }
+  if (figure.likeliest) labelLikeliest(figure);
 }
 
 function themeOf() {
@@ -270,10 +271,11 @@ function gridTable(corner, heads, rows) {
   return box;
 }
 
-function tableOf({ data, layout, names }) {
+function tableOf({ data, layout, names, likeliest }) {
   const heat = data.find((trace) => trace.type === "heatmap");
   if (heat) {
-    const rows = heat.z.map((values, place) => [names.y[place], ...values]);
+    const told = (value, row, column) => (likeliest ? likeliestText(likeliest, likeliest.at[row][column]) || value : value);
+    const rows = heat.z.map((values, row) => [names.y[row], ...values.map((value, column) => told(value, row, column))]);
     return gridTable("", names.x, rows.reverse());
   }
   const lines = data.filter((trace) => trace.meta !== "band");
@@ -285,8 +287,9 @@ function tableOf({ data, layout, names }) {
   const rows = places.map((place) => [
     names[across]?.[place] ?? `${place}`,
     ...columns.map((column) => (column.has(place) ? column.get(place) : "")),
+    ...(likeliest ? [likeliestText(likeliest, likeliest.at[place])] : []),
   ]);
-  return gridTable("", lines.map(nameOf), rows);
+  return gridTable("", [...lines.map(nameOf), ...(likeliest ? [likeliest.introduction] : [])], rows);
 }
 
 // Points share no places: each has its own row.

@@ -8,12 +8,13 @@ exactly once: plotly reads a little HTML in every text it draws. Nothing from th
 
 from restor_interp.reporting.figures.bars import amount_bars, amount_limits, fate_bars
 from restor_interp.reporting.figures.drawing import Drawing, escaped
+from restor_interp.reporting.figures.likeliest import with_tokens
 from restor_interp.reporting.figures.lines import line_names, line_plot, y_limits
 from restor_interp.reporting.figures.maps import heat_map
 from restor_interp.reporting.formats import plural
 from restor_interp.reporting.parts import Amounts, Bars, Heatmaps, Lines, Plot
 
-__all__ = ["Drawing", "draw", "escaped", "line_names", "note_on"]
+__all__ = ["Drawing", "draw", "escaped", "line_names", "note_on", "with_tokens"]
 
 
 def draw(plot: Plot) -> tuple[Drawing, ...]:

@@ -43,6 +43,13 @@ class Drawing:
     """Least width in pixels at which labels do not collide."""
     most: int
     """Width in pixels beyond which the plot would only be stretched."""
+    likeliest: dict[str, Any] | None = None
+    """The most likely tokens at its places, where it has them: `figures.likeliest`."""
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What only some plots have."""
+        return {"likeliest": self.likeliest} if self.likeliest else {}
 
 
 def escaped(text: str, limit: int = LABEL) -> str:

@@ -14,6 +14,7 @@ from restor_interp.reporting.figures.drawing import (
     title_of,
     with_room,
 )
+from restor_interp.reporting.figures.likeliest import packed_line
 from restor_interp.reporting.parts import LinePanel, Lines, Series
 from restor_interp.reporting.vocabulary import look_of
 
@@ -24,6 +25,13 @@ def line_plot(plot: Lines, panel: LinePanel, limits: list[float] | None) -> Draw
     traces: list[dict[str, Any]] = []
     for series in panel.series:
         traces += _line(plot, series, f"l{order.index(series.name)}", scale)
+    if panel.likeliest:
+        for trace in traces:
+            if "hovertemplate" in trace:
+                trace["hovertemplate"] = (
+                    "%{meta[0]}<br>%{customdata[0]}: <b>%{y:.3~g}</b>"
+                    "<br>%{customdata[1]}<extra></extra>"
+                )
     height = 300 if len(plot.panels) == 1 else 220
     layout = layout_of(height)
     layout["yaxis"] |= {"title": title_of(plot.y_title)}
@@ -48,6 +56,7 @@ def line_plot(plot: Lines, panel: LinePanel, limits: list[float] | None) -> Draw
         height=height,
         width=280 if len(plot.panels) == 1 else 250,
         most=900 if len(plot.panels) == 1 else 620,
+        likeliest=packed_line(panel.likeliest, rounded) if panel.likeliest else None,
     )
 
 

@@ -16,6 +16,7 @@ from restor_interp.reporting.figures.drawing import (
     rounded,
     title_of,
 )
+from restor_interp.reporting.figures.likeliest import packed_map
 from restor_interp.reporting.parts import Heatmaps, Panel
 from restor_interp.reporting.vocabulary import CIVIDIS, RED_BLUE
 
@@ -52,12 +53,20 @@ def heat_map(plot: Heatmaps, panel: Panel) -> Drawing:
     if plot.written:
         heat["texttemplate"] = "%{z:.1f}"
         heat["textfont"] = {"size": 11}
+    if panel.likeliest:
+        heat["texttemplate"] = "%{text}"
+        heat["textfont"] = {"size": 10}
+        heat["hovertemplate"] = (
+            "%{meta[0]} %{customdata[1]}<br>%{meta[1]} %{customdata[0]}"
+            "<br>%{customdata[2]}<extra></extra>"
+        )
     longest = max(
         (len(name) for name in (shorten(one_line(r), LABEL) for r in plot.rows)), default=1
     )
     slanted = plot.tokens or (not plot.written and max(map(len, plot.columns), default=0) > 4)
     few_rows = len(rows) <= 20
-    height = max(120, len(rows) * (22 if few_rows else 12)) + (84 if slanted else 70)
+    tall = 22 if few_rows else 16 if panel.likeliest else 12
+    height = max(120, len(rows) * tall) + (84 if slanted else 70)
     layout = layout_of(height)
     layout["xaxis"] |= {
         "tickvals": _some(len(columns), 40 if slanted else 12),
@@ -96,14 +105,18 @@ def heat_map(plot: Heatmaps, panel: Panel) -> Drawing:
     if plot.written:
         width = 90 + 6 * longest + 64 * len(columns)
         most = width + 46 * len(columns)
+    if panel.likeliest:
+        width = 90 + 6 * longest + 54 * len(columns)
+        most = width + 30 * len(columns)
     return Drawing(
         name=panel.name,
         figure={"data": [heat, *marks], "layout": layout},
         names={"x": [visible(name) for name in plot.columns], "y": list(map(visible, plot.rows))},
         labels={"x": list(map(hover_text, whole)), "y": list(map(hover_text, plot.rows))},
         height=height,
-        width=min(width, 900),
+        width=width if panel.likeliest else min(width, 900),
         most=most,
+        likeliest=packed_map(panel.likeliest) if panel.likeliest else None,
     )
 
 

@@ -7,16 +7,37 @@ from restor_interp.errors import DataError
 
 
 @dataclass(frozen=True)
+class Likeliest:
+    """The most likely next tokens at one place of a plot."""
+
+    tokens: tuple[str, ...]
+    """The likeliest first."""
+    probabilities: tuple[float, ...]
+
+    def __post_init__(self):
+        if not self.tokens or len(self.tokens) != len(self.probabilities):
+            raise DataError(
+                f"{len(self.tokens)} most likely tokens have {len(self.probabilities)} "
+                "probabilities; give at least one, and one for each"
+            )
+
+
+@dataclass(frozen=True)
 class Panel:
     """One map of several that share rows, columns and scale."""
 
     name: str
     values: tuple[tuple[float, ...], ...]
     """`[row][column]`; not finite: not measured."""
+    likeliest: tuple[tuple[Likeliest | None, ...], ...] = ()
+    """`[row][column]`, or nothing: the first of the tokens is written into the cell, the others
+    are told where one points at it."""
 
     def __post_init__(self):
         rows = tuple(tuple(float(value) for value in row) for row in self.values)
         object.__setattr__(self, "values", rows)
+        if self.likeliest and [*map(len, self.likeliest)] != [*map(len, rows)]:
+            raise DataError(f"the map {self.name!r} has not as many lists of tokens as cells")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +140,8 @@ class LinePanel:
 
     name: str
     series: tuple[Series, ...]
+    likeliest: tuple[tuple[float, Likeliest], ...] = ()
+    """(x, tokens): what is told where one points at a line there."""
 
 
 @dataclass(frozen=True, kw_only=True)
