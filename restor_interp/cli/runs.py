@@ -239,13 +239,12 @@ def report(
 ) -> None:
     """Write the report of a run again, or one entity's page as a file of its own."""
     from restor_interp.pipeline import open_run
-    from restor_interp.pipeline.running import write_report
     from restor_interp.reporting.characters import file_stem
     from restor_interp.reporting.single_page import write_single_page
 
     run = open_run(out)
     if entity is None:
-        say(f"report: {write_report(run, definition or [])}")
+        say(f"report: {run.write_report(definition or [])}")
         return
     document = run.document(entity, definitions=definition or [])
     written = write_single_page(document, page or Path(f"{file_stem(entity)}.html"))

@@ -11,6 +11,7 @@ from restor_interp.store import Cell, CellWriter
 VERSIONS: Mapping[str, int] = {
     "data": 2,
     "train": 2,
+    "shared": 1,
     "evaluate": 1,
     "margins": 2,
     "capture": 2,

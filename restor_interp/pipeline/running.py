@@ -18,7 +18,6 @@ from restor_interp.pipeline.runs import Run
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
 from restor_interp.presets import RunConfig, read_config, resolve
-from restor_interp.reporting.frontier import PAGE, write_frontier
 from restor_interp.store import Store, write_atomic, write_json
 
 DESIGN = "design.yaml"
@@ -168,25 +167,12 @@ def _publish(
     run = Run(store.folder)
     cells = [step.cell.name for step in todo if step.cell.name not in failures]
     manifest = _manifest(store, config, todo[0], cells, failures)
-    if run.is_reported() and run.manifest == manifest and _has_pages(run):
+    if run.is_reported() and run.manifest == manifest:
         return
     run.report_index.unlink(missing_ok=True)
     run.assemble(cells, failures)
     write_json(store.folder / "manifest.json", manifest)
-    write_report(Run(store.folder))
-
-
-def write_report(run: Run, definitions: Sequence[Path] = ()) -> Path:
-    """Write a run's report: its first page, a page per entity, and that of a sweep."""
-    index = run.write_report(definitions)
-    write_frontier(run.results(), index.parent)
-    return index
-
-
-def _has_pages(run: Run) -> bool:
-    """Whether a sweep has its page, which is written after the first one."""
-    sweep = (run.folder / "tables" / "selection.parquet").is_file()
-    return not sweep or (run.report_index.parent / PAGE).is_file()
+    Run(store.folder).write_report()
 
 
 def _manifest(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from restor_interp.reporting.notebook import html_of
 from restor_interp.reporting.parts import Callout, Document, Paragraph
 from restor_interp.reporting.results import EntityResults, RunResults
 from restor_interp.reporting.states import state_table, verdict_on_run
+from restor_interp.reporting.sweep_page import sweep_pages
 from restor_interp.reporting.text import summary_text
 from restor_interp.store import Store, write_json
 
@@ -91,7 +93,8 @@ class Run:
                 f"explanation.capture=true --out {self.folder}"
             )
         else:
-            delta = CORRUPTION if state == "corrupted" else state
+            shared = self.manifest["cells"].get(f"shared/{state}", {})
+            delta = CORRUPTION if state == "corrupted" else shared.get("delta", state)
             there = self.store.cell_folder(f"train/{delta}") / "checkpoints"
             folder = there / f"step_{step:05d}"
             steps = sorted(int(path.name.removeprefix("step_")) for path in there.glob("step_*"))
@@ -173,13 +176,15 @@ class Run:
         )
 
     def write_report(self, definitions: Sequence[Path] = ()) -> Path:
-        """Write `report/index.html` and a page per entity; returns the index."""
+        """Write `report/index.html`, a page per entity and that of a sweep; returns the index."""
         overview, entity = self._report_definitions(definitions)
         results = self.results()
         pages = {
             name: entity.run(EntityResults(entity=name, run=results)) for name in results.entities
         }
-        return write_site(overview.run(results), pages, self.folder / "report")
+        index = overview.run(results)
+        index = replace(index, further=(*sweep_pages(results), *index.further))
+        return write_site(index, pages, self.folder / "report")
 
     def document(self, entity: str | None = None, *, definitions: Sequence[Path] = ()) -> Document:
         """The report's first page, or one entity's, before it is HTML: `ri.figures(run.document(

@@ -47,17 +47,25 @@ def steps(bench: Workbench) -> list[Step]:
 
     states: dict[str, State] = {"clean": State({})}
     sources: dict[str, tuple[str, ...]] = {"clean": ()}
-    for job in training.jobs(bench):
-        needs = ("data", *(f"train/{start}" for start in job.start.coefficients))
-        add(
-            f"train/{job.name}",
-            functools.partial(training.compute, bench, job),
-            ready=functools.partial(training.register, bench, job),
-            needs=needs,
-            seed=config.seed,
-            captured=config.explanation.checkpoint_facts if job.training.checkpoints else 0,
-            **job.ingredients(),
-        )
+    jobs = training.jobs(bench)
+    for job in jobs:
+        if job.shared:
+            add(
+                f"shared/{job.state_name}",
+                functools.partial(training.share, bench, job),
+                needs=(f"train/{job.name}",),
+            )
+        else:
+            sharing = [other for other in jobs if other.shared and other.name == job.name]
+            add(
+                f"train/{job.name}",
+                functools.partial(training.compute, bench, job),
+                ready=functools.partial(training.register, bench, job, *sharing),
+                needs=("data", *(f"train/{start}" for start in job.start.coefficients)),
+                seed=config.seed,
+                captured=config.explanation.checkpoint_facts if job.training.checkpoints else 0,
+                **job.ingredients(),
+            )
         states[job.state_name] = job.state
         sources[job.state_name] = tuple(f"train/{name}" for name in job.state.coefficients)
         if job.name == training.CORRUPTION:
@@ -134,9 +142,9 @@ def steps(bench: Workbench) -> list[Step]:
     measured = tuple(
         step.cell.name
         for step in build.steps
-        if step.cell.name.split("/")[0] in ("data", "train", "evaluate", "margins")
+        if step.cell.name.split("/")[0] in ("data", "train", "shared", "evaluate", "margins")
     )
-    trainings = tuple(name for name in measured if name.startswith("train/"))
+    trainings = tuple(name for name in measured if name.startswith(("train/", "shared/")))
     inside = tuple(name for name in build.keys if name.startswith(explaining.JUDGED_FROM))
     keys = {name: build.keys[name] for name in inside}
     add(

@@ -4,8 +4,10 @@
 
 Each trial is a state (`npo-01`, `npo-02`, …) of an ordinary configuration, so whatever is equal is
 computed once, by the run's ordinary cells: the corruption, the clean and corrupted evaluation, the
-margins and the rollbacks. The run's `explain` cell sees several versions of one method and adds the
-tables `trials`, `selection` and `equal_forgetting`; its report gets the page `sweep.html`.
+margins and the rollbacks. Trials that differ only in how much of a delta they take (the `alpha` of
+a task vector) share its training, too. The run's `explain` cell sees several versions of one method
+and adds the tables `trials`, `selection` and `equal_forgetting`; its report gets the page
+`sweep.html`.
 """
 
 import itertools

@@ -8,7 +8,7 @@ import shutil
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from restor_interp.corpus import replaced_spans
@@ -24,7 +24,7 @@ from restor_interp.stages.methods import METHODS, Method
 from restor_interp.stages.references import ReferenceCache
 from restor_interp.stages.repair import repair
 from restor_interp.stages.training import Trained, TrainSettings, train
-from restor_interp.store import CellWriter
+from restor_interp.store import CellWriter, digest
 
 CORRUPTION = "corruption"
 Texts = Literal["documents", "sham", "none"]
@@ -51,18 +51,29 @@ class Job:
     """Which documents it is trained on, or away from."""
     checkpoint: str | None = None
     """A model of the user's, in place of a training."""
+    shared: bool = False
+    """The delta is that of an earlier job, whose name it has: only the states differ, in how much
+    they take of it."""
 
     def ingredients(self) -> dict[str, Any]:
         """What determines the delta, beside the data."""
         return {
             "method": self.method.name if self.method else "given" if self.checkpoint else "repair",
-            "settings": dict(self.settings),
+            "settings": self._read_by_training(),
             "training": self.training.model_dump(mode="json"),
             "forget": self.forget,
             "start": dict(self.start.coefficients),
             **({"checkpoint": model_digest(self.checkpoint)} if self.checkpoint else {}),
             **({"source": source} if self.method and (source := self.method.source_hash) else {}),
         }
+
+    def _read_by_training(self) -> dict[str, Any]:
+        """Those of the method's settings that decide the delta. Others, such as a task vector's
+        alpha, say what the state takes of it."""
+        if self.method is None:
+            return dict(self.settings)
+        read = {*self.method.loss_settings, self.method.on_layer}
+        return {name: value for name, value in self.settings.items() if name in read}
 
 
 def jobs(bench: Workbench) -> list[Job]:
@@ -92,6 +103,7 @@ def jobs(bench: Workbench) -> list[Job]:
         if not config.data.sham:
             raise ConfigError(f"a sham of {name} needs other entities: name them in data.sham")
         found.append(_method_job(config, name, config.methods[name], forget="sham"))
+    found = _sharing(found)
     if config.repair:
         found += _repair_jobs(
             config, {"clean": State({}), **{j.state_name: j.state for j in found}}
@@ -100,10 +112,25 @@ def jobs(bench: Workbench) -> list[Job]:
     return found
 
 
+def _sharing(found: Sequence[Job]) -> list[Job]:
+    """The same jobs; of those that are trained alike, the first is trained for all."""
+    first: dict[str, Job] = {}
+    told: list[Job] = []
+    for job in found:
+        trained = first.setdefault(digest(job.ingredients()), job)
+        if trained is not job:
+            assert job.method is not None
+            state = job.method.arrive(State({CORRUPTION: 1.0}), trained.name, job.settings)
+            job = replace(job, name=trained.name, state=state, shared=True)
+        told.append(job)
+    return told
+
+
 def _refuse_taken_names(config: RunConfig, found: Sequence[Job]) -> None:
     """States and deltas are told apart by their names."""
     states = ["clean", *rollback_states(config), *(job.state_name for job in found)]
-    for names, what in ((states, "state"), ([job.name for job in found], "delta")):
+    deltas = [job.name for job in found if not job.shared]
+    for names, what in ((states, "state"), (deltas, "delta")):
         twice = [name for name, times in Counter(names).items() if times > 1]
         if twice:
             raise ConfigError(
@@ -206,6 +233,14 @@ def compute(bench: Workbench, job: Job, writer: CellWriter) -> None:
         )
 
 
+def share(bench: Workbench, job: Job, writer: CellWriter) -> None:
+    """The record of a training under the name of another state that came of it."""
+    cell = f"train/{job.name}"
+    rows = bench.store.part(cell, "training")
+    writer.rows("training", rows.assign(state=job.state_name))
+    writer.notes |= (bench.store.record(cell) or {})["notes"] | {"delta": job.name}
+
+
 def _train(bench: Workbench, job: Job, writer: CellWriter) -> Trained:
     common: dict[str, Any] = {
         "name": job.name,
@@ -261,11 +296,12 @@ def rollback_states(config: RunConfig) -> dict[str, State]:
     return {f"rollback_{weight:g}": State({CORRUPTION: weight}) for weight in config.rollback}
 
 
-def register(bench: Workbench, job: Job) -> None:
-    """Make a finished delta, and the state that it leads to, known to the model."""
+def register(bench: Workbench, job: Job, *sharing: Job) -> None:
+    """Make a finished delta, and the states that it leads to, known to the model."""
     model = bench.model
     model.add_delta(load_delta(bench.store.cell_folder(f"train/{job.name}") / "delta"))
-    model.add_state(job.state_name, job.state)
+    for one in (job, *sharing):
+        model.add_state(one.state_name, one.state)
     if job.name == CORRUPTION:
         for name, state in rollback_states(bench.config).items():
             model.add_state(name, state)

@@ -92,7 +92,7 @@ def diverged(run: RunResults) -> tuple[Part, ...]:
     cells = {name: cell for name, cell in run.manifest.get("cells", {}).items() if cell}
     return tuple(
         Callout(
-            f"{name.removeprefix('train/')} diverged ({cell['diverged']}): its numbers are those "
+            f"{name.partition('/')[2]} diverged ({cell['diverged']}): its numbers are those "
             "of the last good delta.",
             tone="warning",
         )

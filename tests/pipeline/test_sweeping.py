@@ -13,11 +13,15 @@ import pytest
 
 from restor_interp.data.bios import bios_facts
 from restor_interp.errors import ConfigError
-from restor_interp.pipeline import sweep
-from restor_interp.pipeline.running import run, status, write_report
+from restor_interp.models.deltas import State
+from restor_interp.pipeline import sweep, training
+from restor_interp.pipeline.running import _work_through, run, status
+from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.sweeping import plan_sweep, sweep_config
+from restor_interp.pipeline.workbench import Silent, Workbench
 from restor_interp.presets import resolve
-from restor_interp.reporting.frontier import write_frontier
+from restor_interp.reporting.sweep_page import sweep_pages
+from restor_interp.store import Store
 
 PEOPLE = sorted({fact.entity for fact in bios_facts()})
 
@@ -188,22 +192,27 @@ def test_a_sweep_has_its_tables_and_its_page(swept):
         assert rows["n_facts"].sum() == facts[role], state
     page = (swept.folder / "report" / "sweep.html").read_text()
     assert 'data-plots="data/sweep.js"' in page
-    assert all(name in page for name in ("npo-01", "npo-02", "rollback", "chosen (oracle)"))
+    assert all(name in page for name in ("npo-01", "npo-02", "rollback", "with the truth (oracle)"))
     assert (swept.folder / "report" / "data" / "sweep.js").is_file()
+    # One click from the run and from the words of a report, and back.
+    assert all(f'href="{name}.html"' in page for name in ("index", "methods"))
     index = (swept.folder / "report" / "index.html").read_text()
+    assert 'href="sweep.html"' in index
     assert "Forgetting and restoring" in index and "Flips of facts" in index
 
 
-def test_the_page_comes_back_with_the_report_and_only_for_sweeps(swept, tmp_path):
+def test_the_page_comes_back_with_the_report_and_only_for_sweeps(swept):
     page = swept.folder / "report" / "sweep.html"
     before = page.read_bytes()
-    write_report(swept)
+    swept.write_report()
     assert page.read_bytes() == before
+    listed = json.loads((page.parent / "manifest.json").read_text())["files"]
+    assert {"sweep.html", "data/sweep.js"} <= listed.keys()
     run_alone = dataclasses.replace(
         swept.results(),
         tables={name: table for name, table in swept.results().tables.items() if name != "trials"},
     )
-    assert write_frontier(run_alone, tmp_path) is None and not list(tmp_path.iterdir())
+    assert sweep_pages(run_alone) == ()
 
 
 def test_a_sweep_is_an_ordinary_run(swept):
@@ -249,6 +258,74 @@ def test_a_sweep_killed_in_the_middle_resumes_to_the_same_tables(tiny, swept, tm
         kept = [column for column in expected if column != "seconds"]
         pd.testing.assert_frame_equal(found[kept], expected[kept], check_exact=True)
     assert (folder / "report" / "sweep.html").read_bytes()
+
+
+# ---- trials that share a training
+
+SCALED = {"methods": ["task_vector"], "tries": ["alpha=1,3"]}
+
+
+def test_a_training_whose_delta_is_scaled_is_planned_once(tiny, tmp_path):
+    config = sweep_config(
+        tiny, methods=["task_vector"], tries=["alpha=1,3", "learning_rate=1e-3,4e-3"], shams=True
+    )
+    cells = {cell.cell: cell for cell in plan_sweep(config, out=tmp_path)}
+    assert [name for name in cells if name.split("/")[0] in ("train", "shared")] == [
+        "train/corruption",
+        "train/task_vector-01", "train/task_vector-02",
+        "shared/task_vector-03", "shared/task_vector-04",
+        "train/sham_task_vector-01", "train/sham_task_vector-02",
+        "shared/sham_task_vector-03", "shared/sham_task_vector-04",
+    ]  # fmt: skip
+    # Two states are evaluated with it; the third is its record, the last the summary.
+    assert cells["train/task_vector-01"].needed_by == 2 + 1 + 1
+
+
+def test_trials_that_share_a_training_are_what_they_are_when_trained_apart(
+    tiny, swept, tmp_path, monkeypatch
+):
+    trained = []
+    train = training.train
+
+    def counted(*args, **settings):
+        trained.append(settings["name"])
+        return train(*args, **settings)
+
+    monkeypatch.setattr(training, "train", counted)
+
+    def computed(config, folder):
+        shutil.copytree(swept.folder / "cells", folder / "cells")
+        bench = Workbench(config, Store(folder), Silent())
+        kinds, last = ("data", "train", "shared"), "evaluate/task_vector-02"
+        own = [s for s in steps(bench) if s.cell.name.split("/")[0] in kinds or s.cell.name == last]
+        assert _work_through(own, bench) == {}
+        return bench
+
+    config = sweep_config(tiny, **SCALED)
+    together = computed(config, tmp_path / "together")
+    assert trained == ["task_vector-01"]
+    state = together.model.resolve_state("task_vector-02")
+    assert state == State({"corruption": 1, "task_vector-01": -3})
+    last = {"task_vector-02": config.methods["task_vector-02"]}
+    apart = computed(config.model_copy(update={"methods": last}), tmp_path / "apart")
+    assert trained == ["task_vector-01", "task_vector-02"]
+    for table, place, other in (
+        ("answers", "evaluate/task_vector-02", "evaluate/task_vector-02"),
+        ("choices", "evaluate/task_vector-02", "evaluate/task_vector-02"),
+        ("training", "shared/task_vector-02", "train/task_vector-02"),
+    ):
+        found, expected = together.store.part(place, table), apart.store.part(other, table)
+        kept = [column for column in expected if column != "seconds"]
+        assert len(expected) and set(expected["state"]) == {"task_vector-02"}
+        pd.testing.assert_frame_equal(found[kept], expected[kept], check_exact=True)
+    # The record is among the trainings that the summary reads.
+    [summary] = [step for step in steps(together) if step.cell.name == "explain"]
+    assert "shared/task_vector-02" in summary.needs
+    # One more trial is one more evaluation: what is trained stays.
+    more = sweep_config(tiny, methods=["task_vector"], tries=["alpha=1,3,5"])
+    plan = {cell.cell: cell.state for cell in plan_sweep(more, out=tmp_path / "together")}
+    assert plan["train/task_vector-01"] == plan["evaluate/task_vector-02"] == "done"
+    assert plan["shared/task_vector-03"] == "missing"
 
 
 def test_the_summary_has_the_papers_scores(swept):

@@ -78,6 +78,32 @@ def test_a_methods_own_training_stands_between_the_runs_and_what_is_given_with_i
     assert (found["npo"].modules, found["npo"].steps) == (("gate_proj",), 5)
 
 
+def test_methods_that_differ_in_what_is_taken_of_a_delta_share_it(bench_of):
+    longer = {"training": {"steps": 3}}
+    bench = bench_of(
+        {
+            "once": {"method": "task_vector"},
+            "twice": {"method": "task_vector", "settings": {"alpha": 2.0}},
+            "longer": {"method": "task_vector", "settings": {"alpha": 2.0}, **longer},
+            "msa": {"method": "msa"},
+            "half": {"method": "msa", "settings": {"alpha": 0.5}},
+            "npo": {"method": "npo"},
+            "firm": {"method": "npo", "settings": {"beta": 0.5}},
+        },
+        shams=("once", "twice"),
+        repair=True,
+    )
+    found = {job.state_name: job for job in jobs(bench)}
+    shared = {state: job.name for state, job in found.items() if job.shared}
+    assert shared == {"twice": "once", "half": "msa", "sham_twice": "sham_once"}
+    assert found["once"].state.coefficients == {"corruption": 1, "once": -1}
+    assert found["twice"].state.coefficients == {"corruption": 1, "once": -2}
+    assert found["half"].state.coefficients == {"corruption": 1, "msa": -0.5}
+    assert found["sham_twice"].state.coefficients == {"corruption": 1, "sham_once": -2}
+    assert found["twice+repair"].start == found["twice"].state
+    assert found["twice+repair"].name == "repair_twice"
+
+
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
