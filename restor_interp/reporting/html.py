@@ -42,7 +42,8 @@ from restor_interp.reporting.html_filters import (
     samples,
     swatches,
 )
-from restor_interp.reporting.parts import Details, Document, Plot, Section, parts_in
+from restor_interp.reporting.meanings import Words, table_words
+from restor_interp.reporting.parts import Details, Document, Plot, Section, Table, parts_in
 from restor_interp.reporting.vocabulary import FATES
 
 
@@ -84,6 +85,18 @@ class _Page:
     def anchors(self) -> set[str]:
         """Keys that something on this page unfolds."""
         return {p.key for p in parts_in(self.document.parts) if isinstance(p, Details) and p.key}
+
+    def words(self, table: Table) -> tuple[str, Words]:
+        """Where the words of a table are told on this page, and the words where that is here:
+        below the first table that has just these. Empty for a table that needs none."""
+        told = table_words(table)
+        if not told or told in self._told:
+            return self._told.get(told, ""), ()
+        return self._told.setdefault(told, f"w{len(self._told) + 1}"), told
+
+    @cached_property
+    def _told(self) -> dict[Words, str]:
+        return {}
 
     def sections(self) -> list[tuple[str, str]]:
         """(anchor, title) of the table of contents."""
@@ -274,8 +287,7 @@ def _packed(plots: Sequence[Sequence[Drawing]]) -> bytes:
     All plots are packed as one, because they have most of their layout in common.
     """
     panels = [
-        [{**one.figure, "names": one.names, "labels": one.labels, **one.extra} for one in plot]
-        for plot in plots
+        [{**one.figure, "names": one.names, "labels": one.labels} for one in plot] for plot in plots
     ]
     text = json.dumps(panels, sort_keys=True, separators=(",", ":"), allow_nan=False)
     packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

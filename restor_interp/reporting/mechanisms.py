@@ -241,7 +241,11 @@ def sensitivity_table(run: RunResults) -> tuple[Part, ...]:
             (
                 Column("Threshold"),
                 *(
-                    Column(f"{100 * change:+.0f}%".replace("-", "−"), group=f"{s} (n={sizes[s]})")
+                    Column(
+                        f"{100 * change:+.0f}%".replace("-", "−"),
+                        help="verdicts that change when the threshold is moved by so much",
+                        group=f"{s} (n={sizes[s]})",
+                    )
                     for s in states
                     for change in changes
                 ),

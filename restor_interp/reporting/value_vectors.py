@@ -51,7 +51,7 @@ def value_vector_tables(rows: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
             Column("Object"),
             Column("State"),
             Column("Vectors"),
-            Column("Number"),
+            Column("Number", help="how many vectors those are"),
             Column("Concepts", help="that have the object among the words they promote most"),
             Column("Cosine", help="between the vector in the clean model and in the state; mean"),
             Column("Distance", help="‖v_S − v_C‖ / ‖v_C‖; mean"),

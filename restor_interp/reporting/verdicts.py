@@ -13,6 +13,7 @@ from restor_interp.reporting.counts import (
     states_with_fates,
 )
 from restor_interp.reporting.formats import mark_sign, plural, share, share_text
+from restor_interp.reporting.meanings import state_meaning
 from restor_interp.reporting.parts import (
     Callout,
     Cell,
@@ -164,7 +165,7 @@ def facts_table(results: EntityResults) -> tuple[Part, ...]:
             if results.run.knows_claims
             else "one that the fact could have; what was planted is not known to this run",
         ),
-        *(Column(state, group="Answer") for state in states),
+        *(Column(state, help=state_meaning(state), group="Answer") for state in states),
     ]
     rows = []
     for fact in results.facts:

@@ -12,6 +12,7 @@ class Text:
     detail: str = ""
     """A second, smaller line."""
     mono: bool = False
+    """In a fixed-width face: settings, tokens."""
     whole: bool = False
     """Never cut: a text of the report's own."""
 
