@@ -10,6 +10,7 @@ from restor_interp.reporting.parts import (
     Callout,
     Cell,
     Column,
+    Legend,
     Mark,
     Missing,
     Number,
@@ -19,6 +20,7 @@ from restor_interp.reporting.parts import (
     Table,
     Text,
 )
+from restor_interp.reporting.vocabulary import FATES
 
 LIMITS = (
     "Differences are second minus first, paired by the facts that both sides asked, their 95% "
@@ -63,12 +65,13 @@ def compared_numbers(results: Comparison, *, every: bool = False) -> tuple[Part,
     if not chosen:
         return (Paragraph("The two summaries have no number in common."),)
     first, second = results.names
+    pairs = _pair_columns(results)
     columns = (
-        Column("State" if not results.is_within else "States"),
+        *pairs,
         Column("Facts", help="their role"),
-        Column("Number"),
-        Column(first),
-        Column(second),
+        Column("Number", help="what was measured"),
+        Column(first, help="with its own 95% interval"),
+        Column(second, help="with its own 95% interval"),
         Column("Second − first", help="with its 95% interval over entities"),
         Column("Facts paired"),
         Column("Interval", wide=True),
@@ -76,7 +79,7 @@ def compared_numbers(results: Comparison, *, every: bool = False) -> tuple[Part,
     rows = tuple(
         Row(
             (
-                Text(found.label), Text(found.role), Text(found.metric),
+                *(Text(found.label) for _ in pairs), Text(found.role), Text(found.metric),
                 side_cell(found.first), side_cell(found.second), difference_cell(found),
                 Missing() if found.paired is None else Number(found.paired.n_facts, digits=0),
                 Text(found.reason or "over entities"),
@@ -93,6 +96,13 @@ def compared_numbers(results: Comparison, *, every: bool = False) -> tuple[Part,
     return (Table(columns, rows, caption=caption, filterable=True),)
 
 
+def _pair_columns(results: Comparison) -> tuple[Column, ...]:
+    """The column with the states that are compared; none where all rows would say the same."""
+    if len(results.pairs) < 2:
+        return ()
+    return (Column("States" if results.is_within else "State"),)
+
+
 def is_apart(found: Difference) -> bool:
     """Whether the interval of a difference leaves out 0."""
     if found.paired is None or not math.isfinite(found.paired.low + found.paired.high):
@@ -102,9 +112,11 @@ def is_apart(found: Difference) -> bool:
 
 def side_cell(row: Mapping[str, Any]) -> Cell:
     """One side's number with its own interval."""
-    value = float(row["value"])
-    small = str(row["metric"]).startswith("p_") and 0 < value < 0.01
-    return Number(value, low=row["low"], high=row["high"], small=small)
+    value, high = float(row["value"]), row["high"]
+    is_probability = str(row["metric"]).startswith("p_")
+    if is_probability and high is not None:
+        high = min(high, 1.0)  # a geometric mean's interval is one of logarithms
+    return Number(value, low=row["low"], high=high, small=is_probability and 0 < value < 0.01)
 
 
 def difference_cell(found: Difference) -> Cell:
@@ -116,7 +128,7 @@ def difference_cell(found: Difference) -> Cell:
     ends = [found.value] + ([paired.low, paired.high] if paired is not None else [])
     largest = max((abs(end) for end in ends if math.isfinite(end)), default=0.0)
     # Two digits of what is small: 0.00 [0.00 to 0.00] would say nothing.
-    digits = 2 if not 0 < largest < 0.1 else min(6, 1 - math.floor(math.log10(largest)))
+    digits = 2 if not 5e-7 <= largest < 0.1 else min(6, 1 - math.floor(math.log10(largest)))
     return Number(
         found.value,
         digits=digits,
@@ -131,10 +143,11 @@ def changed_fates(results: Comparison) -> tuple[Part, ...]:
     if not results.fate_changes:
         return (Paragraph("None."),)
     first, second = results.names
+    pairs = _pair_columns(results)
     rows = tuple(
         Row(
             (
-                Text(change.label),
+                *(Text(change.label) for _ in pairs),
                 Text(change.fact["question"], detail=str(change.fact["entity"])),
                 Text(str(change.fact["role"])),
                 Mark(change.first),
@@ -145,8 +158,11 @@ def changed_fates(results: Comparison) -> tuple[Part, ...]:
         for change in results.fate_changes
     )
     columns = (
-        Column("State"), Column("Question", wide=True), Column("Role"), Column(first),
-        Column(second),
+        *pairs, Column("Question", wide=True), Column("Role"),
+        Column(first, help="what became of the fact there"),
+        Column(second, help="what became of the fact there"),
     )  # fmt: skip
     caption = f"{plural(len(rows), 'fact')} with another fate, every state counted."
-    return (Table(columns, rows, caption=caption, filterable=True),)
+    table = Table(columns, rows, caption=caption, filterable=True)
+    met = {fate for change in results.fate_changes for fate in (change.first, change.second)}
+    return (table, Legend(tuple(fate for fate in FATES if fate in met)))

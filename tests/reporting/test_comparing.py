@@ -13,9 +13,16 @@ from scipy import stats
 
 from restor_interp.errors import ConfigError
 from restor_interp.reporting.comparing import compare_methods, compare_runs
-from restor_interp.reporting.comparison_parts import difference_cell, is_apart
+from restor_interp.reporting.comparison_parts import (
+    changed_fates,
+    compared_numbers,
+    difference_cell,
+    is_apart,
+    side_cell,
+)
 from restor_interp.reporting.counts import fate_counts
 from restor_interp.reporting.formats import cell_text
+from restor_interp.reporting.parts import Mark
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.text import to_text
 
@@ -139,6 +146,25 @@ def test_a_small_difference_is_not_written_as_none(sides):
     assert is_apart(small) and cell_text(difference_cell(small)) == "+0.0012 [+0.0004 to +0.0021]"
     none = dataclasses.replace(paired, value=0.0, low=math.nan, high=math.nan)
     assert cell_text(difference_cell(dataclasses.replace(found, paired=none))) == "0.00"
+    rounding = dataclasses.replace(paired, value=2e-7, low=-3e-7, high=4e-7)
+    assert "0.000" not in cell_text(difference_cell(dataclasses.replace(found, paired=rounding)))
+
+
+def test_no_probability_is_above_1():
+    row = {"value": 0.5, "low": 0.1, "high": 31.2}
+    assert side_cell({**row, "metric": "p_false"}).high == 1.0
+    assert side_cell({**row, "metric": "n_lost"}).high == 31.2
+
+
+def test_a_single_pair_needs_no_column_and_the_fates_that_differ_have_a_legend(sides):
+    within, both = compare_methods(sides[0], "npo", "grad_diff"), compare_runs(*sides)
+    for found, states in ((within, []), (both, ["State"])):
+        (numbers,) = compared_numbers(found)
+        table, legend = changed_fates(found)
+        for one in (numbers, table):
+            assert [c.title for c in one.columns if c.title in ("State", "States")] == states
+        met = {cell.name for row in table.rows for cell in row.cells if isinstance(cell, Mark)}
+        assert set(legend.names) == met != set()
 
 
 def test_the_facts_of_a_fate_are_those_that_the_report_counts(sides):
