@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from restor_interp.reporting.formats import plural
+from restor_interp.reporting.formats import percent, plural
 from restor_interp.reporting.frontier import PAGE, RULES, chosen_trials, frontier_plot, has_sweep
 from restor_interp.reporting.parts import (
     Callout,
@@ -48,10 +48,11 @@ def sweep_page(run: RunResults) -> Document:
             "Every trial",
             (frontier_plot(run),),
             intro="A trial is one choice of a method's settings, trained and measured like any "
-            "other state. The further left, the less likely are the planted falsehoods; the higher "
-            "up, the more of what corruption took is right again. The grey line is the rollback: "
-            "the corruption with a part of its strength, without any training. A trial is worth "
-            "something where it lies above that line, and above its sham.",
+            "other state. Further left, the planted falsehoods are less likely (p(false) is their "
+            "probability); the higher up, the more of what corruption took is right again. "
+            "The grey line is the rollback: the corruption with a part of its strength, without "
+            "any training. A trial is worth something where it lies above that line, and above "
+            "its sham.",
         ),
         Section(
             "Which trial would be chosen",
@@ -71,21 +72,22 @@ def sweep_page(run: RunResults) -> Document:
     return Document(
         "Sweep",
         (*_in_short(run), *sections, lead),
-        subtitle=f"{plural(len(trials), 'trial')} of {', '.join(methods)} in {run.name}",
+        subtitle=f"{plural(len(trials), 'trial')} of {', '.join(methods)} in the run {run.name}",
     )
 
 
 def _in_short(run: RunResults) -> tuple[Part, ...]:
     """What the trial that is chosen without the truth restores, method by method."""
-    told = []
+    told: dict[str, list[str]] = {}
     for row in records(run.table("selection"), half="both"):
         if row["restored_scored"] is not None:
-            share = f"{100 * row['restored_scored']:.0f}%"
-            told.append(f"{row['method']} {share} chosen {RULES[row['label']]}")
+            share = f"{percent(row['restored_scored'])}% by the trial chosen {RULES[row['label']]}"
+            told.setdefault(row["method"], []).append(share)
     if not told:
         return (Callout("No trial was chosen in both halves: see below for the reasons."),)
-    what = "Of the facts that corruption took, right again on entities that did not choose: "
-    return (Callout(f"{what}{', '.join(told)}."),)
+    methods = "; ".join(f"{method} {', '.join(shares)}" for method, shares in told.items())
+    what = "Of the facts that corruption took, restored on entities that did not choose the trial"
+    return (Callout(f"{what}: {methods}."),)
 
 
 def _number(value: Any, **look: Any) -> Cell:
@@ -148,20 +150,20 @@ def _trials(run: RunResults, trials: list[dict[str, Any]]) -> Table:
         cells = (
             Text(state),
             Text(_settings(row), mono=True),
+            Text(", ".join(RULES[label] for label in labels)),
             back or Missing(),
             summary_number(run, state, "direct", "log_p_false") or Missing(),
             accuracy(run, state, "untouched") or Missing(),
-            Text(", ".join(RULES[label] for label in labels)),
         )
         rows.append(Row(cells, group=row["method"]))
     return Table(
         (
             Column("Trial", help="its state in this run"),
             Column("Settings", help="those that differ from the preset or from the method's own"),
+            Column("Chosen", help="by which rule, on one half of the entities or both"),
             Column("Restored", help="share of lost facts that is right again, all entities"),
             Column("log p(false)", help=_FALSE),
             Column("Untouched right", help=_UNTOUCHED),
-            Column("Chosen", help="by which rule, on one half of the entities or both"),
         ),
         tuple(rows),
         caption="Over all corrupted entities, also those that chose; 95% intervals over entities.",
