@@ -226,7 +226,8 @@ def _lens_top(facts: list[_Fact], hostile: str | None) -> pd.DataFrame:
     """Five tokens at the last token in every state, and at every token of 8 facts in three."""
     layers, k = np.repeat(np.arange(LAYERS), 5), np.tile(np.arange(1, 6), LAYERS)
     objects = sorted({name for _, _, names in RELATIONS for name in names})
-    tokens = np.array([" the", f" city{hostile or ''}", "\n", *(f" {name}" for name in objects)])
+    texts = [" the", f" city{hostile or ''}", "\n", *(f" {name}" for name in objects)]
+    tokens = np.array(texts, dtype=object)  # texts may be long, and are shared this way
     blocks = [
         (fact.row["fact_id"], state, "last", *_asked(fact.row, hostile)[-1])
         for fact in facts[:12] + facts[64:76]
@@ -242,7 +243,7 @@ def _lens_top(facts: list[_Fact], hostile: str | None) -> pd.DataFrame:
     first = np.arange(len(blocks))[:, None] * 7 + 3 * (layers // 4) + k
     names = ("fact_id", "state", "position", "token_position", "read_token", "in_subject")
     columns = {
-        name: np.repeat(values, len(layers))
+        name: np.repeat(np.array(values, dtype=object), len(layers))
         for name, values in zip(names, map(list, zip(*blocks, strict=True)), strict=True)
     }
     columns |= {
@@ -251,7 +252,8 @@ def _lens_top(facts: list[_Fact], hostile: str | None) -> pd.DataFrame:
         "token": tokens[first % len(tokens)].ravel(),
         "logprob": np.tile(np.log(share), len(blocks)),
     }
-    return pd.DataFrame(columns).assign(lens="logit", context_id=0, reason=None, seed=0)
+    fixed = {"lens": "logit", "context_id": 0, "reason": None, "seed": 0}
+    return pd.DataFrame(columns).infer_objects().assign(**fixed)
 
 
 # ---- interventions, in the shapes that the analyses write
