@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from restor_interp.errors import ConfigError, RestorError, unknown_name
-from restor_interp.signatures import check_default, doc_of, keywords_of, source_hash, source_of
+from restor_interp.signatures import check_default, keywords_of, page_of, source_hash, source_of
 
 if TYPE_CHECKING:
     from restor_interp.stages.methods import Method
@@ -293,7 +293,7 @@ def _define(kind: Kind, function: Callable[..., Any]) -> Definition:
         parameters=parameters,
         given=given,
         source_hash=source_hash(source),
-        doc=doc_of(function),
+        doc=page_of(function, path),
         path=path,
     )
 

@@ -62,6 +62,13 @@ def source_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def page_of(function: Callable[..., Any], path: Path | None) -> str:
+    """The docstring of its file, or its own where that has none: a file holds one definition, and
+    begins with its question. Of a function typed into a session, its own."""
+    module_doc = getattr(sys.modules.get(function.__module__), "__doc__", None)
+    return doc_of(function) if path is None or not module_doc else inspect.cleandoc(module_doc)
+
+
 def doc_of(function: Callable[..., Any]) -> str:
     """Its docstring, or its module's."""
     module_doc = getattr(sys.modules.get(function.__module__), "__doc__", None) or ""
