@@ -287,7 +287,8 @@ def _packed(plots: Sequence[Sequence[Drawing]]) -> bytes:
     All plots are packed as one, because they have most of their layout in common.
     """
     panels = [
-        [{**one.figure, "names": one.names, "labels": one.labels} for one in plot] for plot in plots
+        [{**one.figure, "names": one.names, "labels": one.labels, **one.extra} for one in plot]
+        for plot in plots
     ]
     text = json.dumps(panels, sort_keys=True, separators=(",", ":"), allow_nan=False)
     packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
