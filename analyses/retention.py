@@ -32,6 +32,7 @@ def retention(
     others,
     other_contexts,
     role,
+    shared=None,
     wrong=2,
     every=1,
 ) -> ri.AnalysisResult:
@@ -49,6 +50,7 @@ def retention(
             other_contexts=other_contexts if is_clean else (),
             wrong_entities=strangers[:wrong] if is_clean else (),
             layers=range(model.num_layers)[::-every][::-1],  # the last one is among them
+            shared=shared,
         )
         rows += [row | {"role": role} for row in found.rows(fact_id=fact.fact_id)]
     return ri.AnalysisResult(table="retention", rows=rows)

@@ -47,7 +47,7 @@ SIGNATURES: Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]] = {
 OFFERED: Mapping[Kind, tuple[str, ...]] = {
     "analysis": (
         *("substitute", "others", "candidates", "other_contexts", "other_facts", "role"),
-        *("traced", "tuned_lens"),
+        *("traced", "tuned_lens", "shared"),
     )
 }
 """Kind -> keywords that it is given if it names them, with or without a default.
@@ -62,6 +62,8 @@ OFFERED: Mapping[Kind, tuple[str, ...]] = {
                     facts as others, and can compare them
     traced          whether the other analyses look at this fact in this state, too
     tuned_lens      the lens that the run fitted on the clean state
+    shared          a dict of the fact, empty at first, that it finds again in the next state: for
+                    what is the same in all of them, such as numbers of the clean model
 """
 
 PROBE_COLUMNS = ("state", "fitted_on", "layer", "position", "metric", "value", "control")

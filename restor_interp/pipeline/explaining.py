@@ -188,6 +188,7 @@ def _offered(bench: Workbench, definition: Definition, fact: Fact, state: str) -
         "role": lambda: bench.roles[fact.fact_id],
         "traced": lambda: is_traced(bench, state) and fact in traced_facts(bench),
         "tuned_lens": lambda: _fitted_lens(bench),
+        "shared": lambda: _shared(bench, definition, fact),
     }
     return {name: offers[name]() for name in offers if name in definition.given}
 
@@ -202,6 +203,19 @@ def _fitted_lens(bench: Workbench) -> TunedLens | None:
 
 _LENSES: "weakref.WeakKeyDictionary[Workbench, TunedLens]" = weakref.WeakKeyDictionary()
 """Read once for all facts: it is as large as a layer of the model each."""
+
+
+def _shared(bench: Workbench, definition: Definition, fact: Fact) -> dict[Any, Any]:
+    """What an analysis keeps of a fact from one state to the next, in one process."""
+    if _SHARED.get(bench, ("", {}))[0] != definition.name:
+        _SHARED[bench] = (definition.name, {})
+    return _SHARED[bench][1].setdefault(fact.fact_id, {})
+
+
+_SHARED: "weakref.WeakKeyDictionary[Workbench, tuple[str, dict[str, dict[Any, Any]]]]" = (
+    weakref.WeakKeyDictionary()
+)
+"""Of the analysis that is at work, by fact: its states follow one another."""
 
 
 def _other_facts(bench: Workbench, fact: Fact) -> list[tuple[Prompt, str, str]]:

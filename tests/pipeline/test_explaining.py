@@ -14,14 +14,29 @@ from restor_interp.pipeline.running import _planned
 from restor_interp.pipeline.workbench import Silent, Workbench
 from restor_interp.store import Store
 
+REMEMBERING = '''"""Which states were seen of a fact?"""
+import restor_interp as ri
+
+@ri.analysis
+def remembering(model, prompt, fact, *, states, true, false, shared):
+    shared.setdefault(fact.fact_id, []).extend(states)
+    row = {"seen": str(shared)}
+    return ri.AnalysisResult(table="remembered", rows=[row])
+'''
+
 
 @pytest.fixture(scope="module")
 def patched(finished, small_config, tmp_path_factory):
-    """The finished run, looked into by patching and retention."""
+    """The finished run, looked into by patching, retention and an analysis that remembers."""
     folder = tmp_path_factory.mktemp("runs") / "patched"
     shutil.copytree(finished.folder, folder)
+    own = folder.with_name("remembering.py")
+    own.write_text(REMEMBERING)
     explanation = small_config.explanation.model_copy(
-        update={"analyses": ("cross_state_patching", "retention"), "traced_facts": 4}
+        update={
+            "analyses": ("cross_state_patching", "retention", str(own)),
+            "traced_facts": 4,
+        }
     )
     config = small_config.model_copy(update={"explanation": explanation})
     return run(config, out=folder), config
@@ -84,6 +99,14 @@ def test_verdicts_stand_where_retention_was_measured(patched):
     moved = done.table("sensitivity")
     assert set(moved["state"]) == set(fates.loc[looked_at, "state"])
     assert done.table("transitions")["n_facts"].sum() == rows["fact_id"].nunique()
+
+
+def test_an_analysis_finds_what_it_kept_of_a_fact_in_the_next_state(patched):
+    rows = patched[0].table("remembered")
+    assert rows["fact_id"].nunique() == 4
+    for (fact_id, state), own in rows.groupby(["fact_id", "state"]):
+        states = ["clean", "corrupted", "npo"]
+        assert own["seen"].item() == str({fact_id: states[: states.index(state) + 1]})
 
 
 def test_patches_go_both_ways_and_have_their_null(patched):
