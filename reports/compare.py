@@ -36,5 +36,5 @@ def compare(results: Comparison, *, headline_only=False) -> Document:
         (*comparison_verdict(results), *sections),
         subtitle=f"within the run {results.first.name}"
         if results.is_within
-        else f"runs on {models[0]} and {models[1]}",
+        else f"two runs on {' and '.join(dict.fromkeys(map(str, models)))}",
     )

@@ -54,7 +54,7 @@ def _compared(folders: list[Path], names: list[str]) -> Any:
         return compare_methods(open_run(folders[0]).results(), names[0], names[1])
     if len(folders) != 2:
         raise ConfigError(
-            f"{len(folders)} runs and {len(names)} methods were given: compare two runs "
+            f"given: runs {len(folders)}, methods {len(names)}; compare two runs "
             "(restor-interp compare RUN_A RUN_B), or two methods of one (restor-interp compare RUN "
             "--methods npo,grad_diff)"
         )

@@ -18,6 +18,7 @@ from restor_interp.cli.shown import (
     show_cells,
     tell_failures,
 )
+from restor_interp.errors import ConfigError
 
 Seeds = Annotated[
     int | None, typer.Option(help="Repeat everything with so many seeds, from the preset's on.")
@@ -50,19 +51,17 @@ def run(
     from restor_interp.pipeline.crew import number_of_workers
     from restor_interp.presets import resolve, skipped
 
+    chosen = f"{preset}+fast" if fast else preset
+    if fast:
+        left_out = ", ".join(skipped(resolve(preset), resolve(chosen)))
+        err_console.print(f"skipped: {left_out or 'nothing'}", markup=False)
     if dry_run:
-        chosen = f"{preset}+fast" if fast else preset
         plan(chosen, overrides, out, seeds, rotations)
         return
     if seeds is not None or rotations is not None:
-        _run_design(preset, overrides or [], out, _one(seeds), _one(rotations))
+        _run_design(chosen, overrides or [], out, _one(seeds), _one(rotations))
         return
-    if fast:
-        whole = resolve(preset)
-        preset = f"{preset}+fast"
-        left_out = ", ".join(skipped(whole, resolve(preset)))
-        err_console.print(f"skipped: {left_out or 'nothing'}", markup=False)
-    config = resolve(preset, overrides or [])
+    config = resolve(chosen, overrides or [])
     expected = _told_cost(config, out)
     with Drawn(expected, number_of_workers(config)) as drawn:
         finished = run_pipeline(config, out=out, progress=drawn)
@@ -78,7 +77,8 @@ def _told_cost(config: Any, out: Path) -> Mapping[str, float]:
     cells = waiting(config, out)
     found = cost(config, cells, out=out)
     if cells:
-        err_console.print(f"{len(cells)} cells to compute: {found.text()}", markup=False)
+        told = f"{len(cells)} cells to compute: {found.text()}"
+        err_console.print(told, markup=False, soft_wrap=True)
     return found.of
 
 
@@ -96,8 +96,14 @@ def _one(number: int | None) -> int:
 def _run_design(
     preset: str, overrides: Sequence[str], out: Path, seeds: int, rotations: int
 ) -> None:
-    from restor_interp.pipeline.designs import run_design
+    from restor_interp.pipeline.designs import plan_design, run_design
+    from restor_interp.pipeline.estimating import cost
+    from restor_interp.presets import resolve
 
+    planned = plan_design(preset, out=out, seeds=seeds, rotations=rotations, overrides=overrides)
+    found = cost(resolve(preset, overrides), planned, out=out)
+    told = f"{seeds * rotations} runs: {found.text()}"
+    err_console.print(told, markup=False, soft_wrap=True)
     with Drawn() as drawn:
         design = run_design(
             preset, out=out, seeds=seeds, rotations=rotations, overrides=overrides, progress=drawn
@@ -141,6 +147,8 @@ def sweep(
     forgetting and restoring, and which of them would be chosen on one half of the entities and
     what it is worth on the other.
     """
+    from restor_interp.pipeline.crew import number_of_workers
+    from restor_interp.pipeline.estimating import cost
     from restor_interp.pipeline.running import run as run_pipeline
     from restor_interp.pipeline.sweeping import plan_sweep, sweep_config
     from restor_interp.reporting.results import records
@@ -156,9 +164,13 @@ def sweep(
         unequal=unequal,
     )
     if planned:
-        show_cells(plan_sweep(config, out=out), as_json)
+        steps = plan_sweep(config, out=out)
+        found = cost(config, steps, out=out)
+        show_cells(steps, as_json, found.of)
+        err_console.print(f"cost: {found.text()}", markup=False, soft_wrap=True)
         return
-    with Drawn() as drawn:
+    expected = _told_cost(config, out)
+    with Drawn(expected, number_of_workers(config)) as drawn:
         finished = run_pipeline(config, out=out, progress=drawn)
     columns = (
         "method",
@@ -207,7 +219,7 @@ def plan(
         )
     found = cost(config, steps, out=out)
     show_cells(steps, as_json, found.of)
-    err_console.print(f"cost: {found.text()}", markup=False)
+    err_console.print(f"cost: {found.text()}", markup=False, soft_wrap=True)
 
 
 def status(out: OutFolder = Path("runs/run"), as_json: AsJson = False) -> None:
@@ -243,6 +255,11 @@ def report(
     from restor_interp.reporting.single_page import write_single_page
 
     run = open_run(out)
+    if entity is None and page is not None:
+        raise ConfigError(
+            f"--page {page} is the file of one entity's page: name the entity with --entity, one "
+            f"of {', '.join(map(str, run.results().entities))}"
+        )
     if entity is None:
         say(f"report: {run.write_report(definition or [])}")
         return

@@ -179,8 +179,12 @@ def show(
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
+        table.add_row(*(escape(_text(value)) for value in row.values()))
     out_console.print(table)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 MOST_COLUMNS = 4
@@ -195,8 +199,8 @@ def _blocks(rows: list[dict[str, Any]], title: str) -> None:
         (_, head), *rest = row.items()
         out_console.print(escape(str(head)), style="bold")
         for name, value in rest:
-            if str(value):
-                line = Padding(escape(f"{name}: {value}"), (0, 0, 0, 4))
+            if _text(value):
+                line = Padding(escape(f"{name}: {_text(value)}"), (0, 0, 0, 4))
                 out_console.print(line)
 
 

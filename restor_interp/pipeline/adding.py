@@ -109,7 +109,7 @@ def write_template(kind: str, name: str, folder: str | Path | None = None) -> Wr
     if not name.isidentifier() or keyword.iskeyword(name):
         raise ConfigError(
             f"{name!r} cannot name a function: use letters, digits and underscores, such as "
-            f"my_{TEMPLATES[kind].removesuffix('s')}"
+            f"my_{kind.partition('-')[0]}"
         )
     place = Path(TEMPLATES[kind] if folder is None else folder)
     path = place / f"{name}.py"

@@ -32,7 +32,7 @@ def test_a_run_prints_its_summary_and_where_the_report_is(cli, tmp_path, least):
 
 
 @pytest.mark.parametrize(
-    "kind", ["definitions", "methods", "attacks", "presets", "models", "facts"]
+    "kind", ["definitions", "methods", "attacks", "presets", "switches", "models", "facts"]
 )
 def test_lists_name_what_there_is(cli, kind):
     code, out, _ = cli("list", kind, "--json")
@@ -47,11 +47,21 @@ def test_lists_name_what_there_is(cli, kind):
         },
         "attacks": {"relearn_false", "relearn_half", "quantise_4", "noise", "rephrase"},
         "presets": {"demo", "demo_tuning", "bios", "restor-k0", "restor-squad-paper"},
+        "switches": {"+packed", "+matched", "+fast"},
         "models": {"smollm2-135m", "bios"},
         "facts": {"atlas", "bios"},
     }
     assert expected[kind] <= names
     assert all(row.get("what", "x") for row in rows)
+
+
+def test_all_lists_together_are_one_value(cli):
+    code, out, _ = cli("list", "--json")
+    found = json.loads(out)
+    assert code == 0 and all(found.values())
+    assert list(found) == [
+        *("definitions", "methods", "attacks", "presets", "switches", "models", "facts"),
+    ]
 
 
 def test_what_is_too_wide_for_a_table_is_a_block_each(cli, monkeypatch):
@@ -87,6 +97,7 @@ def test_data_commands(cli, tmp_path):
         (["model", "get", "smollm"], 2, "smollm2-135m"),
         (["data", "show", "atlas", "--entity", "Frankreich"], 2, "no entity in atlas"),
         (["report", "--out", "absent"], 2, "restor-interp run demo"),
+        (["run", "absent.yaml+fast"], 2, "there is no configuration file absent.yaml"),
         (["status", "--out", "absent"], 2, "absent"),
     ],
 )
@@ -96,6 +107,12 @@ def test_what_cannot_be_done_is_one_message(cli, tmp_path, monkeypatch, argument
     assert found == code
     assert message in err.replace("\n", " ")
     assert "Traceback" not in out + err
+
+
+def test_a_page_without_its_entity_is_refused(cli, finished):
+    code, _, err = cli("report", "--out", finished.folder, "--page", "x.html")
+    told = err.replace("\n", " ")
+    assert code == 2 and "name the entity with --entity" in told and "Alba Delmonte" in told
 
 
 def test_a_busy_folder_has_its_own_exit_code(cli, tmp_path, least):

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from restor_interp.cli.shown import Drawn, Left, show_json
+from restor_interp.cli.shown import Drawn, Left, show, show_json
 
 
 def test_what_is_left_is_what_was_expected_corrected_by_what_was_seen():
@@ -76,3 +76,12 @@ def test_json_has_no_numbers_that_json_does_not_know(capsys):
 
     found = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert found == {"a": [None, 1.5, [None]], "b": None}
+
+
+def test_what_was_not_measured_is_an_empty_cell(capsys):
+    rows = [{"cell": f"c{width}", "seconds": None, "zero": 0} for width in range(2)]
+    show(rows, as_json=False)
+    wide = [{**row, "a": 1, "b": 2} for row in rows]
+    show(wide, as_json=False)  # blocks
+    out = capsys.readouterr().out
+    assert "None" not in out and out.count("zero: 0") == 2

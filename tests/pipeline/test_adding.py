@@ -96,6 +96,8 @@ def test_what_cannot_be_done_is_said(copied, tmp_path):
         write_template("prob", "mine", tmp_path)
     with pytest.raises(ConfigError, match="my_probe"):
         write_template("probe", "not a name", tmp_path)
+    with pytest.raises(ConfigError, match="my_analysis"):
+        write_template("analysis", "1x", tmp_path)
     made = write_template("probe", "mine", tmp_path)
     with pytest.raises(ConfigError, match="exists"):
         write_template("probe", "mine", tmp_path)
