@@ -127,7 +127,7 @@ def is_traced(bench: Workbench, state: str) -> bool:
     return not traced or state in ("clean", "corrupted", *traced)
 
 
-def traced_in(bench: Workbench, definition: Definition, state: str) -> dict[str, int]:
+def traced_in(bench: Workbench, definition: Definition, state: str) -> dict[str, Any]:
     """What determines which facts count as traced, for an analysis that asks."""
     if "traced" not in definition.given:
         return {}
