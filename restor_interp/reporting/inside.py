@@ -12,6 +12,7 @@ from restor_interp.reporting.interventions import (
     SWAPS,
     TRACES,
     TUNED,
+    WORDS,
     first_finding,
     folded,
     instruments,
@@ -69,8 +70,10 @@ def inside_by_fact(results: EntityResults) -> tuple[Part, ...]:
             inside += [Paragraph(text, quiet=True), *lines]
         words = lens_map(rows["lens_top"], fact)
         if words:
+            map_of_words = (Paragraph(WORDS, quiet=True), *words)
             told = first_finding(words)
-            inside.append(Details("What each layer would say at each token", words, told=told))
+            title = "What each layer would say at each token"
+            inside.append(Details(title, map_of_words, told=told))
         swaps = swaps_map(rows.get("patches", []), rows.get("grafts", []), fact)
         if swaps:
             best = (Paragraph(SWAPS, quiet=True), *swaps)

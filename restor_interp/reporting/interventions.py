@@ -45,6 +45,11 @@ TUNED = (
     "The tuned lens carries every layer to the end by a map of its own first, fitted on neutral "
     "text in the clean model: what it reads in a state, the clean model's later layers would."
 )
+WORDS = (
+    "The likeliest next token after each layer, read as the logit lens reads. What a layer holds "
+    "in another form is not read here. At a token in the middle of a question, the model goes on "
+    "with the question and not with an answer."
+)
 SWAPS = (
     "The best of the patches and grafts below, each against its own control: what another "
     "entity's values or random weights of equal length move as well is not this fact. That a swap "

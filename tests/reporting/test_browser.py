@@ -114,6 +114,7 @@ def test_numbers_of_a_plot_are_its_data(entity, entity_page, plots_of, place):
 
 INSTRUMENTS = (
     *(
+        "What each layer would say at each token",
         "Best swaps",
         "Patching between states",
         "Retention",
@@ -136,14 +137,14 @@ def test_every_instrument_unfolds_its_figures(visit, entity_page):
         fold.locator("> summary").click()
         assert fold.locator("> p.quiet").first.inner_text().count(".") >= 2  # what it cannot show
     canvases = seen.draw(f"{fact} > details.fold .canvas")
-    # 4 maps and 2 bars of the best swaps, 8 + 4 × 4 maps of patches, 2 of retention, 6 × 2 of
-    # grafts, 3 states cut, 2 × 2, 3 states
-    assert canvases.count() == 6 + 24 + 2 + 12 + 3 + 4 + 3
+    # 3 maps of tokens, 4 maps and 2 bars of the best swaps, 8 + 4 × 4 maps of patches, 2 of
+    # retention, 6 × 2 of grafts, 3 states cut, 2 × 2, 3 states
+    assert canvases.count() == 3 + 6 + 24 + 2 + 12 + 3 + 4 + 3
     # a plot is there, not only its frame: cells, lines, points or bars
     kinds = ".heatmaplayer image, .scatterlayer .trace, .barlayer .point"
     assert all(canvas.locator(kinds).count() > 0 for canvas in canvases.all())
 
-    patches = folds.nth(1)
+    patches = folds.nth(2)
     first = patches.locator(".canvas").first
     assert first.locator(".xtick text").all_text_contents()[-4:] == ["↵", "·the", "·the", "·the"]
     assert "head 4" in seen.hover_text(
@@ -157,7 +158,7 @@ def test_every_instrument_unfolds_its_figures(visit, entity_page):
 
 
 def test_points_are_listed_one_by_one(entity, plots_of, entity_page):
-    fold = entity.page.locator("#s3 > details:first-of-type > details.fold").nth(5)
+    fold = entity.page.locator("#s3 > details:first-of-type > details.fold").nth(6)
     fold.evaluate("(fold) => { fold.open = true; }")
     figure = fold.locator("figure", has_text="Exact against approximate")
     figure.locator(".numbers > summary").click()

@@ -452,7 +452,8 @@ def test_every_instrument_has_its_fold_its_limits_and_captions_with_n(run_result
     used = [tool.title for table, tool in instruments(results).items() if results.has(table)]
     for part in inside_by_fact(results)[:-1]:
         assert isinstance(part, Details)
-        best, *folds = (inner for inner in part.parts if isinstance(inner, Details))
+        said, best, *folds = (inner for inner in part.parts if isinstance(inner, Details))
+        assert said.summary == "What each layer would say at each token"
         assert best.summary == "Best swaps" and isinstance(best.parts[0], Paragraph)
         assert [fold.summary for fold in folds] == used
         assert not any(fold.open for fold in folds)
@@ -475,7 +476,11 @@ def test_localisation_is_never_shown_without_its_limit(run_results):
 
 def test_a_run_without_the_new_tables_has_one_line_about_them(run_results):
     config = {**run_results.config, "explanation": {"analyses": ["logit_lens", "mine.py"]}}
-    tables = {name: frame for name, frame in run_results.tables.items() if name not in ANALYSES}
+    tables = {
+        name: frame
+        for name, frame in run_results.tables.items()
+        if name not in (*ANALYSES, "lens_top")
+    }
     old = RunResults(name="old", config=config, manifest={}, tables=tables)
     (line,) = (p for p in inside_by_fact(old.entity("Aaron Burr")) if isinstance(p, Empty))
     assert line.what.startswith("Not used in this run: patching between states, retention, ")

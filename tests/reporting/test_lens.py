@@ -211,7 +211,8 @@ def test_the_page_of_an_entity_has_the_map_in_a_fold(run_results):
         if isinstance(part, Details) and part.summary.startswith("What each layer would say at")
     )  # fmt: skip
     assert fold.told.startswith("Written: the most likely next token")
-    (plot,) = fold.parts
+    limits, plot = fold.parts
+    assert isinstance(limits, Paragraph) and limits.quiet
     assert isinstance(plot, Heatmaps)
     assert [panel.name for panel in plot.panels] == ["clean", "corrupted", "npo"]
     assert [plot.columns[place] for place in plot.subject] == [" Aaron", " Burr"]
