@@ -24,6 +24,7 @@ from restor_interp.reporting.parts import (
     LinePanel,
     Lines,
     Panel,
+    Paragraph,
     Series,
     parts_in,
 )
