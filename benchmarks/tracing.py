@@ -401,7 +401,7 @@ def region_job(work: Work) -> Job:
     model, start = work.model, work.span[0]
     clean = model.hf_model.get_input_embeddings()(work.ids)[None]
     base = run_base(model, torch.cat([clean, work.draws]), start=start)
-    above = [(keys[:, :1, :1], values[:, :1, :1]) for keys, values in base.own]
+    above = base.above(start + 1)
     rows = [
         Patch(
             site="resid",

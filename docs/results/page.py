@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from telling import Number, markdown, numbered
+from telling import Number, markdown
+
+from restor_interp.reporting.formats import plural
 
 LEVEL = 0.05
 OUTCOMES = ("clean", "corrupted", "unlearned")
@@ -61,7 +63,7 @@ class Tier:
         rotations = len({one["rotation"] for one in shards})
         lost = self.number("corrupted", "n_lost")
         return (
-            f"{numbered(seeds, 'seed')} × {numbered(rotations, 'choice')} of who is corrupted; "
+            f"{plural(seeds, 'seed')} × {plural(rotations, 'choice')} of who is corrupted; "
             f"{lost.n_facts} direct facts "
             f"of {lost.n_entities} entities were lost in some run. "
             f"{sum(one['seconds'] for one in shards) / 60:.0f} minutes of one process."

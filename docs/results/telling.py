@@ -53,11 +53,6 @@ class Number:
         return "< 0.001" if self.p < 0.0005 else f"{self.p:.3f}"
 
 
-def numbered(number: int, what: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]

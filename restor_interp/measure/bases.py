@@ -84,6 +84,12 @@ class BaseRun:
             )
         return self.outputs[site][layer]
 
+    def above(self, upto: int) -> list[KeysValues] | None:
+        """What `Patch.above` wants of the first draw's tokens from `start` up to one; None of a
+        run by full forward passes, which keeps no keys."""
+        first = upto - self.start
+        return [(keys[:, :1, :first], values[:, :1, :first]) for keys, values in self.own] or None
+
     def before(self, layer: int, token: int) -> list[KeysValues]:
         """What a row that starts at a token attends to beside itself."""
         shared, upto = self.shared[layer], token - self.start

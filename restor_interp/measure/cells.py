@@ -214,7 +214,7 @@ def make_case(
     places = [token - start for token in question.endings.read_at]
     ends = question.endings.reader(model)(base.hidden[-1][:, places])
     # Before the first lost token all is as in the clean run, so that this token is too, restored.
-    above = [(keys[:, :1, :1], values[:, :1, :1]) for keys, values in base.own] or None
+    above = base.above(start + 1)
     rows: dict[Site, list[Row]] = {}
     for kind in kinds:
         size = 1 if kind == "resid" else window

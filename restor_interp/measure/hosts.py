@@ -20,7 +20,7 @@ from torch import Tensor
 from restor_interp.errors import ConfigError, PromptError
 from restor_interp.measure.answers import prompt_paths
 from restor_interp.measure.choices import object_paths
-from restor_interp.measure.margins import Candidate
+from restor_interp.measure.margins import Candidate, spellings
 from restor_interp.measure.prefixes import TokenPath
 from restor_interp.measure.questions import check_finite
 from restor_interp.measure.regions import BaseRun, Engine, Patch, run_base, run_patches
@@ -131,10 +131,7 @@ class _Objects:
 
     @classmethod
     def of(cls, model: HookedModel, prompt: Prompt, candidates: Sequence[Candidate]) -> "_Objects":
-        spelled = [
-            (candidate,) if isinstance(candidate, str) else tuple(dict.fromkeys(candidate))
-            for candidate in candidates
-        ]
+        spelled = [spellings(candidate) for candidate in candidates]
         if len(spelled) < 2:
             raise ConfigError(
                 f"candidates {list(candidates)!r}: give the true object and at least one other of "

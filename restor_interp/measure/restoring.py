@@ -179,9 +179,8 @@ def _compare(model: HookedModel) -> str | None:
             "head": patch("head", range(middle, middle + 1), start + 3, model.num_heads - 1),
             "cut": Cut(layers=range(middle + 1), queries=(start + 4,), keys=(start, start + 2)),
         }
-        above = [(keys[:, :1, :2], values[:, :1, :2]) for keys, values in base.own]
         known = patch("resid", range(middle, middle + 1), start)
-        rows["known"] = replace(known, above=above)
+        rows["known"] = replace(known, above=base.above(start + 2))
         rows["together"] = (rows["head"], rows["cut"], rows["resid"])  # pyright: ignore
         targets = min(model.vocab_size, 50)
 

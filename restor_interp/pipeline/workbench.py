@@ -389,22 +389,23 @@ class Workbench:
         questions = self.config.questions
         chosen = self.asked if facts is None else tuple(facts)
         contexts = range(questions.contexts) if context_ids is None else context_ids
-        keys = {(fact, context, template): fact for fact in chosen for context in contexts}
-        new = dict.fromkeys(fact for key, fact in keys.items() if key not in self._prompts)
-        built = build_prompts(
-            self.facts,
-            only=tuple(new),
-            context_ids=tuple(contexts),
-            style=questions.style,
-            shots=questions.shots,
-            avoid_entities=frozenset(self.named),
-            avoid_objects=self.foils,
-            seed=self.config.seed,
-            template=template,
-        )
-        again = [(fact, context, template) for fact in new for context in contexts]
-        self._prompts |= zip(again, built, strict=True)
-        return [self._prompts[fact, context, template] for fact in chosen for context in contexts]
+        keys = [(fact, context, template) for fact in chosen for context in contexts]
+        new = dict.fromkeys(key[0] for key in keys if key not in self._prompts)
+        if new:
+            built = build_prompts(
+                self.facts,
+                only=tuple(new),
+                context_ids=tuple(contexts),
+                style=questions.style,
+                shots=questions.shots,
+                avoid_entities=frozenset(self.named),
+                avoid_objects=self.foils,
+                seed=self.config.seed,
+                template=template,
+            )
+            again = [(fact, context, template) for fact in new for context in contexts]
+            self._prompts |= zip(again, built, strict=True)
+        return [self._prompts[key] for key in keys]
 
     def candidates(self, fact: Fact) -> tuple[str, ...]:
         """The fact's fixed typed candidates: true object, foil, and others of its type."""
