@@ -43,7 +43,7 @@ from restor_interp.reporting.html_filters import (
     swatches,
 )
 from restor_interp.reporting.meanings import Words, table_words
-from restor_interp.reporting.parts import Details, Document, Plot, Section, Table, parts_in
+from restor_interp.reporting.parts import Details, Document, Lines, Plot, Section, Table, parts_in
 from restor_interp.reporting.vocabulary import FATES
 
 
@@ -97,6 +97,11 @@ class _Page:
     @cached_property
     def _told(self) -> dict[Words, str]:
         return {}
+
+    def line_signs(self) -> list[dict[str, str]]:
+        """How lines look in the legends of this page: each look once, which all legends share."""
+        plots = (part for part in parts_in(self.document.parts) if isinstance(part, Lines))
+        return list({line["sign"]: line for plot in plots for line in samples(plot)}.values())
 
     def sections(self) -> list[tuple[str, str]]:
         """(anchor, title) of the table of contents."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from restor_interp.reporting.characters import short_hash
 from restor_interp.reporting.figures import line_names
 from restor_interp.reporting.parts import Amounts, Lines, Number, Share, Table
 from restor_interp.reporting.vocabulary import (
@@ -35,20 +36,25 @@ _SHAPES = {
 
 
 def samples(plot: Lines) -> list[dict[str, str]]:
-    """The legend of a line plot: each line once, with its number, name and look."""
+    """The legend of a line plot: each line once, with its number, name and look, and `sign`: the
+    id of its sign, the same for lines that look alike."""
     lines = {line.name: line for panel in plot.panels for line in panel.series}
     found = []
     for number, name in enumerate(line_names(plot)):
         look, n = look_of(lines[name].look), lines[name].n
         marked = not lines[name].thin and lines[name].look != "chance"
+        sign = {
+            "colour": look.colour,
+            "dash": _DASHES[look.dash] if lines[name].joined else "",
+            "shape": _SHAPES.get(look.symbol.removesuffix("-open"), "") if marked else "",
+            "fill": "none" if look.symbol.endswith("-open") else look.colour,
+        }
         found.append(
             {
                 "id": f"l{number}",
                 "name": f"{name} (n={n})" if n is not None else name,
-                "colour": look.colour,
-                "dash": _DASHES[look.dash] if lines[name].joined else "",
-                "shape": _SHAPES.get(look.symbol.removesuffix("-open"), "") if marked else "",
-                "fill": "none" if look.symbol.endswith("-open") else look.colour,
+                "sign": f"i{short_hash(str(sign))}",
+                **sign,
             }
         )
     return found

@@ -97,8 +97,8 @@ def test_strangers_text_makes_no_markup(hostile_files):
     clean_tags = {"html", "head", "meta", "title", "link", "script", "body", "a", "header", "nav",
                   "span", "bdi", "button", "div", "ol", "li", "main", "h1", "h2", "h3", "h4", "p",
                   "section", "label", "input", "output", "table", "thead", "tbody", "tr", "th",
-                  "td", "small", "b", "ul", "figure", "figcaption", "svg", "path", "details",
-                  "summary", "pre", "code", "dl", "dt", "dd", "footer"}  # fmt: skip
+                  "td", "small", "b", "ul", "figure", "figcaption", "svg", "symbol", "use", "path",
+                  "details", "summary", "pre", "code", "dl", "dt", "dd", "footer"}  # fmt: skip
     for name, page in pages_of(hostile_files).items():
         assert {tag for tag, _ in page.tags} <= clean_tags, name
         for tag, attributes in page.tags:

@@ -4,6 +4,7 @@ Run: python -m pytest tests/reporting/test_readings.py
 """
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -259,6 +260,10 @@ def test_all_of_it_makes_pages_of_bounded_size(full, fact, make_documents):
     pages = {name: len(data) for name, data in files.items() if name.endswith(".html")}
     assert max(pages.values()) <= 500_000
     assert all(len(data) <= 400_000 for name, data in files.items() if name.startswith("data/"))
+    (text,) = (data.decode() for name, data in files.items() if name.startswith("e/"))
+    drawn = re.findall('<symbol id="([^"]+)">', text)
+    used = re.findall('<use href="#([^"]+)"', text)
+    assert set(used) == set(drawn) and len(used) > 5 * len(drawn) == 5 * len(set(drawn))
 
 
 def test_only_the_fixed_columns_make_pages_too(full, fact):
