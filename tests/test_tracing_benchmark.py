@@ -45,6 +45,7 @@ def test_every_way_gives_the_same_numbers(script, capsys, dtype, in_p, in_log_p)
     assert "all heads, subject_last and last" in told
 
 
+@pytest.mark.slow
 def test_how_cost_grows_is_measured_and_drawn(script):
     options = Namespace(quick=True, shape="tiny", dtype="float32", device="cpu")
     found = script.growth(options)

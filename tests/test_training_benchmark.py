@@ -85,6 +85,7 @@ def test_the_bound_counts_the_products_of_a_real_step(script, model, texts):
     assert 0.95 < bare.get_total_flops() / real.get_total_flops() <= 1
 
 
+@pytest.mark.slow
 def test_all_of_it_runs_and_tells(script, capsys):
     script.main(["--quick", "--only", "steps", "lora", "--threads", str(torch.get_num_threads())])
     told = capsys.readouterr().out

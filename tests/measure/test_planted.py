@@ -327,7 +327,10 @@ def test_the_largest_graft_of_a_component_is_the_planted_one(model, plants):
     assert share_right(confined, found) >= RIGHT
 
 
-@pytest.mark.parametrize("kind", ["resid", "mlp", "attn", "head"])
+@pytest.mark.parametrize(
+    "kind",
+    ["resid", "head", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("mlp", "attn"))],
+)
 def test_patching_changes_first_where_the_block_starts(model, plants, kind):
     found = [changes_first_at_the_start(model, each, kind) for each in plants]
     assert share_right(plants, found) >= RIGHT
