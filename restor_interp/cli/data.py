@@ -15,7 +15,7 @@ model_app = typer.Typer(no_args_is_help=True, help="Models: list, get.")
 @data_app.command("list", epilog=epilog("data list"))
 def data_list(as_json: AsJson = False) -> None:
     """The built-in fact sets."""
-    from restor_interp.pipeline.inventory import inventory
+    from restor_interp.cli.inventory import inventory
 
     show(inventory("facts"), as_json)
 
@@ -62,7 +62,7 @@ def datashow(
 @model_app.command("list", epilog=epilog("model list"))
 def model_list(as_json: AsJson = False) -> None:
     """The built-in models and whether they are on this machine."""
-    from restor_interp.pipeline.inventory import inventory
+    from restor_interp.cli.inventory import inventory
 
     show(inventory("models"), as_json)
 

@@ -28,7 +28,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show what there is, each with one line."""
-    from restor_interp.pipeline.inventory import KINDS, inventory
+    from restor_interp.cli.inventory import KINDS, inventory
 
     if what != "all":
         show(inventory(what), as_json, title=what)

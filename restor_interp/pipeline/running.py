@@ -14,7 +14,7 @@ import yaml
 from restor_interp.pipeline import judging
 from restor_interp.pipeline.building import Step
 from restor_interp.pipeline.crew import crew_for
-from restor_interp.pipeline.runs import Run
+from restor_interp.pipeline.runs import Run, config_file
 from restor_interp.pipeline.steps import steps
 from restor_interp.pipeline.workbench import Progress, Silent, Workbench
 from restor_interp.presets import RunConfig, read_config, resolve
@@ -52,7 +52,7 @@ def status(out: str | Path) -> list[PlannedCell]:
         from restor_interp.pipeline.designs import design_status  # it is made of runs
 
         return design_status(out)
-    return _planned(read_config(Path(out) / "config.yaml"), Store(out))
+    return _planned(read_config(config_file(out)), Store(out))
 
 
 def _planned(config: RunConfig, store: Store) -> list[PlannedCell]:

@@ -44,6 +44,17 @@ def open_run(folder: str | Path) -> "Run":
     return run
 
 
+def config_file(folder: str | Path) -> Path:
+    """The settings of the run in a folder. Raises `ConfigError` where no run was begun there."""
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no run in {folder}: it has no config.yaml. Give the folder that "
+            "`restor-interp run … --out FOLDER` was given"
+        )
+    return path
+
+
 class Run:
     """The folder of a run, as values. Tables are named in the documentation of the run folder."""
 
@@ -53,7 +64,7 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        return read_config(self.folder / "config.yaml")
+        return read_config(config_file(self.folder))
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_data_commands(cli, tmp_path):
         (["data", "show", "atlas", "--entity", "Frankreich"], 2, "no entity in atlas"),
         (["report", "--out", "absent"], 2, "restor-interp run demo"),
         (["run", "absent.yaml+fast"], 2, "there is no configuration file absent.yaml"),
-        (["status", "--out", "absent"], 2, "absent"),
+        (["status", "--out", "absent"], 2, "there is no run in absent"),
     ],
 )
 def test_what_cannot_be_done_is_one_message(cli, tmp_path, monkeypatch, arguments, code, message):

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from restor_interp.errors import ConfigError, RestorError
-from restor_interp.pipeline.runs import Run
+from restor_interp.errors import RestorError
+from restor_interp.pipeline.runs import Run, config_file
 from restor_interp.pipeline.verifying.files import (
     check_cells,
     check_deltas,
@@ -65,11 +65,7 @@ def verify(
     stored questions again. Raises `ConfigError` where the folder holds no run at all.
     """
     run, progress = Run(folder), progress or Silent()
-    if not (run.folder / "config.yaml").is_file():
-        raise ConfigError(
-            f"there is no run in {folder}: it has no config.yaml. Give the folder that "
-            "`restor-interp run … --out FOLDER` was given"
-        )
+    config_file(folder)  # raises where there is nothing to check
     left_out = {"answers": not deep, "states": not (weights or deep)}
     promises = [name for name in PROMISES if not left_out.get(name)]
     is_finished = (run.folder / "manifest.json").is_file()

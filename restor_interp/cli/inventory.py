@@ -1,16 +1,18 @@
-"""What there is to choose from, each with one line: for `restor-interp list`."""
+"""What there is to choose from, each with one line: for `restor-interp list`.
+
+Each kind imports what it needs by itself: what can be told without torch is told at once.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from restor_interp.definitions import gallery_folders, load_definitions
 from restor_interp.errors import RestorError, unknown_name
-from restor_interp.facts import BUILT_IN, load_facts
-from restor_interp.models.loading import model_status
-from restor_interp.presets import PRESETS, SWITCHES
-from restor_interp.stages.attacks import ATTACKS
-from restor_interp.stages.methods import METHODS, Method
-from restor_interp.stages.settings import Settings
+
+if TYPE_CHECKING:
+    from restor_interp.stages.methods import Method
+    from restor_interp.stages.settings import Settings
 
 Rows = list[dict[str, Any]]
 
@@ -24,6 +26,8 @@ def inventory(kind: str) -> Rows:
 
 def _definitions() -> Rows:
     """Probes, analyses and reports of the current folder and ours; a broken file is a row too."""
+    from restor_interp.definitions import gallery_folders, load_definitions
+
     rows: Rows = []
     problems: list[RestorError] = []
     for folder in gallery_folders():
@@ -43,6 +47,8 @@ def _definitions() -> Rows:
 
 
 def _methods() -> Rows:
+    from restor_interp.stages.methods import METHODS
+
     return [
         {
             "name": method.name,
@@ -73,6 +79,8 @@ def _needs(method: Method) -> list[str]:
 
 
 def _attacks() -> Rows:
+    from restor_interp.stages.attacks import ATTACKS
+
     return [
         {
             "name": attack.name,
@@ -101,11 +109,15 @@ def _plain(value: Any) -> str:
 
 
 def _presets() -> Rows:
+    from restor_interp.presets import PRESETS
+
     return [{"name": name, "what": _told(make)} for name, make in PRESETS.items()]
 
 
 def _switches() -> Rows:
     """What may follow the name of a preset, as in `restor-k0+packed`."""
+    from restor_interp.presets import SWITCHES
+
     return [{"name": f"+{name}", "what": _told(switch)} for name, switch in SWITCHES.items()]
 
 
@@ -115,6 +127,8 @@ def _told(documented: Callable[..., Any]) -> str:
 
 
 def _models() -> Rows:
+    from restor_interp.models.loading import model_status
+
     return [
         {
             "name": status.name,
@@ -127,6 +141,8 @@ def _models() -> Rows:
 
 
 def _facts() -> Rows:
+    from restor_interp.facts import BUILT_IN, load_facts
+
     rows: Rows = []
     for name in BUILT_IN:
         facts = load_facts(name)

@@ -1,11 +1,15 @@
 """What `restor-interp list` shows of methods, attacks, presets and their switches.
 
-Run: python -m pytest tests/pipeline/test_inventory.py
+Run: python -m pytest tests/cli/test_inventory.py
 """
 
+import subprocess
+import sys
+
+import pytest
 import yaml
 
-from restor_interp.pipeline.inventory import KINDS, inventory
+from restor_interp.cli.inventory import KINDS, inventory
 from restor_interp.presets import PRESETS, resolve
 from restor_interp.stages.attacks import ATTACKS
 from restor_interp.stages.methods import METHODS
@@ -66,3 +70,12 @@ def test_what_is_told_of_a_preset_or_a_switch_is_whole_sentences():
         rows = inventory(kind)
         assert all(row["what"].endswith((".", ")")) and "\n" not in row["what"] for row in rows)
     assert [row["name"] for row in inventory("presets")] == list(PRESETS)
+
+
+@pytest.mark.parametrize("kind", ["presets", "switches", "facts"])
+def test_what_needs_no_torch_is_told_at_once(kind):
+    program = (
+        "import sys; from restor_interp.cli.inventory import inventory; "
+        f"assert inventory({kind!r}); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
