@@ -140,8 +140,8 @@ def _level_rows(run: _Run, state: str, role: str) -> Iterator[dict[str, Any]]:
     fact_ids = run.ids(role)
     for category, table in run.logprobs.items():
         level = entity_mean(column_of(table, state, fact_ids), run.entities(fact_ids))
-        plain = Estimate(
-            value=level.value, low=level.low, high=level.high, n_facts=level.n_facts,
+        plain = Estimate(  # a log-probability is at most 0, whatever few entities allow
+            value=level.value, low=level.low, high=min(level.high, 0.0), n_facts=level.n_facts,
             n_entities=level.n_entities, reason=level.reason,
         )  # fmt: skip
         yield estimate_row(state, role, f"log_p_{category}", plain)

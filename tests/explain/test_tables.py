@@ -263,6 +263,17 @@ def test_the_summary_counts_what_was_planted(told):
     assert npo["log_p_false"].value == -3.0
 
 
+def test_no_interval_of_a_probability_goes_beyond_one():
+    """Student's interval of two entities is wide: e^(12.7 · 100) would not even be a number."""
+    made = MadeUp()
+    for name, level in (("a", -0.1), ("b", -200.1)):
+        made.add(f"{name}/f", name, {"clean": "ttt", "corrupted": "fff"}, false={"clean": level})
+    found = summary(made.tables())
+    log_p, p = (the_row(found, "clean", name) for name in ("log_p_false", "p_false"))
+    assert log_p["value"] == pytest.approx(-100.1) and log_p["low"] < -1300
+    assert (log_p["high"], p["low"], p["high"]) == (0, 0, 1)
+
+
 def test_the_restored_share_and_its_differences_over_entities(told):
     restored = the_row(told, "npo", "p_restored")
     assert restored["value"] == pytest.approx(12 / 24)
