@@ -23,7 +23,14 @@ import pandas as pd
 from restor_interp.explain.measured import greedy
 from restor_interp.explain.observed import column_of, right_shares
 from restor_interp.explain.summary import HELD_OUT, SAME_CONTEXT, TOO_FEW
-from restor_interp.measure.statistics import Estimate, difference, entity_mean, missing, share
+from restor_interp.measure.statistics import (
+    Estimate,
+    difference,
+    entity_mean,
+    missing,
+    share,
+    share_difference,
+)
 
 LOST = "lost"
 """Direct facts that are specific knowledge of the clean model and that corruption took: chosen by
@@ -225,13 +232,12 @@ def _rows_of(found: _Attacked, state: str, part: str, role: str) -> Iterator[dic
             yield row(metric, _level(metric, values, entities))
             if before is not None and point.step > 0:
                 earlier = found.values(measure, state, before, part, fact_ids)
-                yield row(
-                    f"{metric}_minus_before", difference(values, earlier, entities), against=state
-                )
+                minus = difference if metric.startswith("log_p") else share_difference
+                yield row(f"{metric}_minus_before", minus(values, earlier, entities), against=state)
         right = found.values("right", state, point, part, fact_ids)
         for name, other in found.others(state):
             theirs = found.values("right", other, point, part, fact_ids)
-            estimate = difference(right, theirs, entities)
+            estimate = share_difference(right, theirs, entities)
             yield row(f"accuracy_minus_{name}", estimate, against=other)
 
 

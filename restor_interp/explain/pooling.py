@@ -18,7 +18,7 @@ import pandas as pd
 
 from restor_interp.explain.measured import ALL, ROLES, Measured, estimate_row, finite
 from restor_interp.explain.observed import column_of
-from restor_interp.measure.statistics import Estimate, entity_mean, missing
+from restor_interp.measure.statistics import Estimate, entity_mean, entity_share, missing
 
 Runs = Mapping[tuple[int, int], Measured]
 """(seed, rotation) -> a run."""
@@ -86,7 +86,9 @@ def _numbers(found: pd.Series) -> Iterator[tuple[str, float]]:
     return zip(map(str, found.index), found.to_numpy(dtype=float).tolist(), strict=True)
 
 
-def pool(observed: Iterable[Observation]) -> Estimate:
+def pool(
+    observed: Iterable[Observation], estimate: Callable[..., Estimate] = entity_mean
+) -> Estimate:
     """One estimate of observations: facts over runs, then entities over facts."""
     facts: dict[tuple[str, str], list[float]] = {}
     for one in observed:
@@ -94,7 +96,7 @@ def pool(observed: Iterable[Observation]) -> Estimate:
     if not facts:
         return missing("there are no such facts")
     means = [sum(values) / len(values) for values in facts.values()]
-    return entity_mean(means, [entity for entity, _ in facts])
+    return estimate(means, [entity for entity, _ in facts])
 
 
 def seed_sd(observed: Iterable[Observation]) -> float | None:
@@ -118,11 +120,12 @@ def _row(
     note: str = "",
 ) -> dict[str, Any]:
     observed = observe(runs, pick)
-    found = pool(observed)
+    if metric in SHARES:
+        found = pool(observed, entity_share)
+    else:
+        found = pool(observed).within(*_limits(metric))
     if not tested:
         found = replace(found, p=None, mde=None)
-    if metric in SHARES:
-        found = replace(found, low=_clipped(found.low), high=_clipped(found.high))
     inside = {(one.seed, one.rotation) for one in observed}
     if 0 < len(inside) < len(runs):
         note = "; ".join(filter(None, (note, f"in {len(inside)} of {len(runs)} runs")))
@@ -134,8 +137,11 @@ def _row(
     }
 
 
-def _clipped(bound: float) -> float:
-    return bound if math.isnan(bound) else min(1.0, max(0.0, bound))
+def _limits(metric: str) -> tuple[float, float]:
+    """Between what a level or a difference lies: of log-probabilities, or of shares."""
+    if metric.startswith("log_p"):
+        return -math.inf, math.inf if "_minus_" in metric else 0.0
+    return -1.0, 1.0
 
 
 # ---- what is picked

@@ -8,7 +8,7 @@ free of that selection.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,11 @@ from restor_interp.explain.measured import (
 from restor_interp.explain.observed import column_of
 from restor_interp.measure.statistics import (
     Estimate,
-    difference,
     entity_mean,
     missing,
     recovered_fraction,
     share,
+    share_difference,
 )
 
 __all__ = ["HELD_OUT", "SAME_CONTEXT", "TOO_FEW", "summary_rows"]
@@ -140,10 +140,7 @@ def _level_rows(run: _Run, state: str, role: str) -> Iterator[dict[str, Any]]:
     fact_ids = run.ids(role)
     for category, table in run.logprobs.items():
         level = entity_mean(column_of(table, state, fact_ids), run.entities(fact_ids))
-        plain = Estimate(  # a log-probability is at most 0, whatever few entities allow
-            value=level.value, low=level.low, high=min(level.high, 0.0), n_facts=level.n_facts,
-            n_entities=level.n_entities, reason=level.reason,
-        )  # fmt: skip
+        plain = replace(level.within(-math.inf, 0), p=None, mde=None)
         yield estimate_row(state, role, f"log_p_{category}", plain)
         yield estimate_row(state, role, f"p_{category}", _mapped(plain, math.exp))
 
@@ -164,7 +161,7 @@ def _difference(
     run: _Run, table: pd.DataFrame, state: str, other: str | pd.Series, fact_ids: pd.Index
 ) -> Estimate:
     second = other if isinstance(other, pd.Series) else column_of(table, other, fact_ids)
-    return difference(column_of(table, state, fact_ids), second, run.entities(fact_ids))
+    return share_difference(column_of(table, state, fact_ids), second, run.entities(fact_ids))
 
 
 def _change_rows(run: _Run, state: str, role: str) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ the entities have in common. Pure numpy and scipy; probabilities are fractions, 
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,10 @@ class Estimate:
     experiments at the 5% level; infinite where there are too few entities to find any."""
     reason: str = ""
     """Why a number is missing (NaN)."""
+
+    def within(self, least: float, most: float) -> "Estimate":
+        """The interval cut to the values that such a number can have: it covers as often."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def missing(reason: str, *, n_facts: int = 0, n_entities: int = 0) -> Estimate:
@@ -100,6 +104,24 @@ def share(successes: ArrayLike, entities: Sequence[Any], *, level: float = 0.95)
     return Estimate(value=value, low=low, high=high, n_facts=n, n_entities=g)
 
 
+def entity_share(successes: ArrayLike, entities: Sequence[Any], *, level: float = 0.95) -> Estimate:
+    """The mean over entities of a share per fact; the interval is made as in `share`.
+
+    `successes`: per fact, 0, 1 or a fraction; facts with NaN are left out. With as many facts of
+    every entity this is `share`.
+    """
+    measured, names = _measured(np.asarray(successes, dtype=float), entities)
+    if not len(measured):
+        return missing("there are no such facts")
+    means = _entity_means(measured, names)
+    n, g, value = len(measured), len(means), float(means.mean())
+    variance = float(means.var(ddof=1)) / g if g > 1 else 0.0
+    effective = min(n, value * (1 - value) / variance) if variance > 0 else n
+    quantile = float(stats.t.ppf(0.5 + level / 2, g - 1)) if g > 1 else np.inf
+    low, high = _score_interval(value, effective, quantile) if g > 1 else (0.0, 1.0)
+    return Estimate(value=value, low=low, high=high, n_facts=n, n_entities=g)
+
+
 # ---- means and differences
 
 
@@ -156,6 +178,13 @@ def difference(
     if one.shape != other.shape:
         raise ValueError(f"{one.shape} against {other.shape} facts: they are paired by fact")
     return entity_mean(one - other, entities, level=level, seed=seed)
+
+
+def share_difference(
+    first: ArrayLike, second: ArrayLike, entities: Sequence[Any], *, level: float = 0.95
+) -> Estimate:
+    """`difference` of two shares: it lies between −1 and 1."""
+    return difference(first, second, entities, level=level).within(-1, 1)
 
 
 def sign_flip(effects: ArrayLike, *, seed: int = 0) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from restor_interp.errors import ConfigError, unknown_name
 from restor_interp.explain.fate import FATES_OF_LOST, FATES_OF_SURVIVED
-from restor_interp.measure.statistics import Estimate, difference
+from restor_interp.measure.statistics import Estimate, difference, share_difference
 from restor_interp.reporting.counts import object_scores, states_with_fates
 from restor_interp.reporting.results import RunResults
 from restor_interp.reporting.vocabulary import order_states
@@ -115,7 +115,8 @@ class Comparison:
             shared = sorted(values[0].keys() & values[1].keys())
             entities = [self._facts[0][fact_id]["entity"] for fact_id in shared]
             if shared:
-                paired = difference(
+                minus = difference if metric.startswith("log_p") else share_difference
+                paired = minus(
                     [values[1][fact_id] for fact_id in shared],
                     [values[0][fact_id] for fact_id in shared],
                     entities,

@@ -103,6 +103,10 @@ def test_what_is_restored_beyond_the_sham_by_brute_force(design):
     level = the_row(pooled, state="npo", role="direct", metric="p_restored")
     assert level["value"] == pytest.approx(entity_means(levels).mean())
     assert pd.isna(level["p"]) and 0 <= level["low"] <= level["value"] <= level["high"] <= 1
+    clean = the_row(pooled, state="clean", role="direct", metric="p_restored")
+    assert clean["value"] == clean["high"] == 1, "all of them, of so many that some might be missed"
+    n, quantile = len(values), stats.t.ppf(0.975, len(means) - 1)
+    assert clean["low"] == pytest.approx(n / (n + quantile**2))  # Wilson's bound at 1
     lost = the_row(pooled, state="npo", role="direct", metric="n_lost")
     assert (lost["value"], lost["n_observations"]) == (len(values), count)
 

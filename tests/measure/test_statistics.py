@@ -15,11 +15,13 @@ from restor_interp.measure.statistics import (
     MIN_LOST,
     difference,
     entity_mean,
+    entity_share,
     max_statistic,
     minimum_detectable,
     missing,
     recovered_fraction,
     share,
+    share_difference,
     sign_flip,
     wilson,
 )
@@ -74,6 +76,43 @@ def test_a_share_covers_the_truth_in_clustered_data():
         found = share(values, np.repeat(np.arange(16), 8).tolist())
         covered += found.low <= 0.4 <= found.high
     assert 0.92 <= covered / 600 <= 0.985
+
+
+def test_a_share_over_entities_is_the_share_where_all_have_as_many_facts():
+    random = np.random.default_rng(3)
+    entities = np.repeat(np.arange(9), 4).tolist()
+    for odds in ([1, 1, 1], [30, 1, 1]):
+        values = random.choice([0, 0.5, 1], 36, p=np.array(odds) / sum(odds))
+        for some in (values, np.zeros(36), np.ones(36)):
+            over, plain = entity_share(some, entities), share(some, entities)
+            found = (over.value, over.low, over.high)
+            assert found == pytest.approx((plain.value, plain.low, plain.high), abs=1e-12)
+            assert over.low >= 0 and over.high <= 1 and over.high - over.low > 0.05
+
+
+def test_a_share_over_entities_weighs_entities_and_covers():
+    values, entities = [1, 1, 1, 1, 0, math.nan], ["a", "a", "a", "b", "c", "d"]
+    found = entity_share(values, entities)
+    assert (found.value, found.n_facts, found.n_entities) == (pytest.approx(2 / 3), 5, 3)
+    alone = entity_share([1.0, 0.0], ["a", "a"])
+    assert (alone.value, alone.low, alone.high) == (0.5, 0, 1)
+    assert "no such facts" in entity_share([], []).reason
+    random = np.random.default_rng(5)
+    sizes = random.integers(2, 9, 14)
+    entities, hits = np.repeat(np.arange(14), sizes).tolist(), 0
+    for _ in range(1500):
+        chances = np.repeat(random.beta(0.4, 3.6, 14), sizes)  # rare, and alike within an entity
+        found = entity_share(random.random(len(entities)) < chances, entities)
+        hits += found.low <= 0.1 <= found.high
+    assert 0.93 <= hits / 1500 <= 0.985
+
+
+def test_differences_of_shares_stay_within_one():
+    wide = difference([1.0, 0.0], [0.0, 0.0], ["a", "b"])
+    cut = share_difference([1.0, 0.0], [0.0, 0.0], ["a", "b"])
+    assert wide.low < -5 and wide.high > 5
+    assert (cut.value, cut.low, cut.high, cut.p) == (wide.value, -1, 1, wide.p)
+    assert math.isnan(share_difference([1.0], [0.0], ["a"]).high)
 
 
 def test_a_share_of_nothing_has_a_reason():
