@@ -197,7 +197,7 @@ class Verdict:
 
 
 def _tested(number: Number, what: str) -> str:
-    extra = f", p = {number.p_told}".replace("= <", "<") if not math.isnan(number.p) else ""
+    extra = "" if math.isnan(number.p) else f", {number.p_in_words}"
     mde = f", mde {100 * number.mde:.0f}" if math.isfinite(number.mde) else ""
     return (
         f"{what} {number.told(signed=True)} points (n = {number.n_facts} facts, "
@@ -303,6 +303,33 @@ def _localised_helps(tier: Tier) -> Verdict:
     return Verdict(word, "; ".join(told))
 
 
+def _confidence_foretells(tier: Tier) -> Verdict:
+    """H7: facts of which the clean model was surer come back rather than others."""
+    if not tier.has("confidence"):
+        return Verdict("not testable here", "it was not asked fact by fact")
+    rows = tier.table("confidence").set_index("state")
+    rows = rows.drop([name for name in rows.index if name.startswith(("sham_", "rollback_"))])
+    measured = rows.loc[rows["value"].notna()]
+    methods = measured.drop("retain_only", errors="ignore")
+    few = f"in {len(rows) - len(measured)} of {len(rows)} states too few facts came back or stayed"
+    if methods.empty:
+        return Verdict("not testable here", few)
+    told = [
+        f"{name} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        for name, row in measured.iterrows()
+    ]
+    if (methods["low"] > 0.5).all():
+        word = "held"
+    elif (methods["high"] < 0.5).all():
+        word = "failed"
+    else:
+        word = "not decided"
+    n = measured["n_facts"].max()
+    return Verdict(
+        word, f"AUC of the clean margin (n = {n} facts and runs): {', '.join(told)}; {few}"
+    )
+
+
 def _towards_random(tier: Tier) -> Verdict:
     """H8: GA and KL move outputs to random objects, NPO to the clean ordering."""
     if not tier.has("scores"):
@@ -317,8 +344,8 @@ def _towards_random(tier: Tier) -> Verdict:
         return float(rows[state, "score_true"] - rows[state, other])
 
     told = [
-        f"{state}: true − false {gap(state, 'score_false'):+.2f}, "
-        f"true − random {gap(state, 'score_random'):+.2f}"
+        f"{state}: true − false {Number(gap(state, 'score_false')).told('nats', signed=True)}, "
+        f"true − random {Number(gap(state, 'score_random')).told('nats', signed=True)}"
         for state in ("clean", "corrupted", "grad_diff", "kl_restor", "npo")
     ]
     near_random = all(
@@ -329,7 +356,12 @@ def _towards_random(tier: Tier) -> Verdict:
         "clean", "score_random"
     )
     word = "held" if near_random and ordered else "failed"
-    return Verdict(word, "mean log-probability per token, nats. " + "; ".join(told))
+    halves = [
+        f"{what} {'holds' if true else 'does not hold'}"
+        for what, true in (("What it says of GA and KL", near_random), ("of NPO", ordered))
+    ]
+    numbers = "Mean log-probability per token, nats: " + "; ".join(told)
+    return Verdict(word, f"{', '.join(halves)}. {numbers}")
 
 
 def _clean_checkpoint(tier: Tier) -> Verdict:
@@ -367,7 +399,7 @@ CLAIMS: Sequence[tuple[str, str, Callable[[Tier], Verdict]]] = (
     (
         "H7",
         "The clean model's confidence foretells restoration",
-        _untestable("prediction per fact is not part of this page"),
+        _confidence_foretells,
     ),
     ("H8", "GA and KL move answers to random objects, NPO to the clean order", _towards_random),
     (
@@ -397,14 +429,14 @@ def negative_results(tiers: Mapping[str, Tier]) -> str:
             tested = {
                 s: n for s, n in numbers.items() if n.known and not s.startswith(("sham_", "roll"))
             }
-            flat = [s for s, n in tested.items() if not n.above()]
             worse = [s for s, n in tested.items() if n.below()]
+            flat = [s for s, n in tested.items() if not n.above() and s not in worse]
             if tested:
                 lines.append(
-                    f"- `{name}`: {len(flat)} of {len(tested)} methods are not shown to restore "
-                    f"more than {told}"
-                    + (f"; less than it: {', '.join(worse)}" if worse else "")
-                    + (f". Not shown: {', '.join(flat)}." if flat else ".")
+                    f"- `{name}`: {len(worse) + len(flat)} of {len(tested)} methods are not shown "
+                    f"to restore more than {told}."
+                    + (f" They restore less: {', '.join(worse)}." if worse else "")
+                    + (f" No difference is shown: {', '.join(flat)}." if flat else "")
                 )
     return "\n".join(lines)
 

@@ -24,7 +24,9 @@ from shards import MEASURED, compute, measured_tables, read_shards
 from restor_interp.data.bios import bios_facts
 from restor_interp.explain.flips import flip_rows
 from restor_interp.explain.measured import CATEGORIES, Measured
+from restor_interp.explain.observed import column_of, margins_by_state
 from restor_interp.explain.pooling import pooled_rows
+from restor_interp.explain.prediction import foretold_by
 from restor_interp.pipeline import run
 from restor_interp.pipeline.designs import parts
 from restor_interp.pipeline.sweeping import sweep
@@ -217,6 +219,7 @@ def pool(job: Job) -> None:
         pooled=pd.DataFrame(pooled_rows(runs)),
         flips=flips.groupby(keys, sort=False)["n_facts"].sum().reset_index(),
         scores=pd.DataFrame(_scores(runs)),
+        confidence=pd.DataFrame(_confidence(runs)),
     )
 
 
@@ -229,6 +232,33 @@ def _scores(runs: Mapping[tuple[int, int], Measured]) -> Iterator[dict[str, Any]
             )
             for state, value in found.mean().items():
                 yield {"state": state, "role": role, "metric": f"score_{category}", "value": value}
+
+
+def _confidence(runs: Mapping[tuple[int, int], Measured]) -> Iterator[dict[str, Any]]:
+    """How well the clean model's margin alone tells which lost direct facts a state brings back."""
+    found = pd.concat([_lost(run) for run in runs.values()], ignore_index=True)
+    for state, own in found.groupby("state", sort=False):
+        yield {"state": state} | foretold_by(own, "clean_margin")
+
+
+def _lost(run: Measured) -> pd.DataFrame:
+    """A row per lost direct fact and later state, as `foretold_by` takes them."""
+    lost = run.chosen("direct", lost=True)
+    known = pd.DataFrame(
+        {
+            "entity": run.entities(lost),
+            "clean_margin": column_of(margins_by_state(run.margins), "clean", lost),
+        },
+        index=lost,
+    )
+    states = [state for state in run.states if state not in ("clean", "corrupted")]
+    return pd.concat(
+        [
+            known.assign(state=state, restored=column_of(run.scored_restored, state, lost) > 0.5)
+            for state in states
+        ],
+        ignore_index=True,
+    )
 
 
 # ---- further parts

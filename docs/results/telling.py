@@ -50,7 +50,12 @@ class Number:
 
     @property
     def p_told(self) -> str:
+        """As in a column that is headed p."""
         return "< 0.001" if self.p < 0.0005 else f"{self.p:.3f}"
+
+    @property
+    def p_in_words(self) -> str:
+        return f"p {self.p_told}" if self.p_told.startswith("<") else f"p = {self.p_told}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

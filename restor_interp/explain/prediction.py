@@ -74,25 +74,15 @@ def _state_rows(state: str, own: pd.DataFrame, seed: int) -> list[dict[str, Any]
         "baseline": [RELATION, *(name for name in usable if name in BASELINE)],
         "full": [RELATION, *usable],
     }
-    outcome = own["restored"].to_numpy(bool)
-    entities = len(set(own["entity"]))
-    events = int(min(outcome.sum(), (~outcome).sum()))
-    fixed = {
-        "state": state,
-        "n_facts": len(own),
-        "n_entities": entities,
-        "n_events": events,
-        "left_out": ", ".join(left_out),
-    }
-    nothing = dict.fromkeys(("value", "low", "high"))
+    fixed = {"state": state, **_counts(own), "left_out": ", ".join(left_out)}
     rows, scored = [], {}
     for model, names in models.items():
         about = fixed | {"model": model, "predictors": ", ".join(names)}
-        reason = _why_not(own, names, events)
+        reason = _why_not(own, names)
         if model == "full" and reason is None and not set(names) & set(INSIDE):
             reason = f"not run, n = {len(own)}: nothing inside was measured of most facts"
         if reason is not None:
-            rows.append(about | nothing | {"metric": "auc", "reason": reason})
+            rows.append(about | _nothing(reason) | {"metric": "auc"})
             continue
         scored[model] = score(own, names, seed=seed)
         rows.append(about | _told(scored[model].draws, scored[model].auc) | {"metric": "auc"})
@@ -103,6 +93,16 @@ def _state_rows(state: str, own: pd.DataFrame, seed: int) -> list[dict[str, Any]
     return rows
 
 
+def _counts(own: pd.DataFrame) -> dict[str, int]:
+    """How many facts and entities there are, and how many facts of the rarer outcome."""
+    restored = int(own["restored"].sum())
+    return {
+        "n_facts": len(own),
+        "n_entities": len(set(own["entity"])),
+        "n_events": min(restored, len(own) - restored),
+    }
+
+
 def _is_usable(values: Float[np.ndarray, " fact"]) -> bool:
     """Measured of most facts, and not the same for all."""
     measured = values[np.isfinite(values)]
@@ -110,8 +110,10 @@ def _is_usable(values: Float[np.ndarray, " fact"]) -> bool:
     return bool(enough and len(np.unique(measured)) > 1)
 
 
-def _why_not(own: pd.DataFrame, names: Sequence[str], events: int) -> str | None:
-    n, needed = len(own), EVENTS_PER_PREDICTOR * len(names)
+def _why_not(own: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """Why these facts are too few to learn from these predictors; None where they are enough."""
+    n, entities, events = _counts(own).values()
+    needed = EVENTS_PER_PREDICTOR * len(names)
     if n < MIN_LOST:
         return f"not run, n = {n} lost facts: {MIN_LOST} are needed"
     if events < needed:
@@ -119,7 +121,6 @@ def _why_not(own: pd.DataFrame, names: Sequence[str], events: int) -> str | None
             f"not run, n = {n}: {events} facts of the rarer outcome, and {len(names)} predictors "
             f"need {needed}"
         )
-    entities = len(set(own["entity"]))
     if entities < 2 * FOLDS:
         return f"not run, n = {n} of {entities} entities: {2 * FOLDS} are needed"
     return None
@@ -128,6 +129,23 @@ def _why_not(own: pd.DataFrame, names: Sequence[str], events: int) -> str | None
 def _told(draws: Float[np.ndarray, " draw"], value: float) -> dict[str, Any]:
     low, high = np.nanpercentile(draws, (2.5, 97.5))
     return {"value": value, "low": float(low), "high": float(high), "reason": None}
+
+
+def _nothing(reason: str) -> dict[str, Any]:
+    return {"value": None, "low": None, "high": None, "reason": reason}
+
+
+def foretold_by(own: pd.DataFrame, name: str, *, seed: int = 0) -> dict[str, Any]:
+    """How well one number ranks some facts as it is, larger for restored ones, with nothing fitted:
+    the AUC as value, low and high (bootstrap over entities), or `reason`, why it is not given; and
+    n_facts, n_entities, n_events. `own`: restored, entity and that column, without NaN."""
+    if reason := _why_not(own, [name]):
+        return _counts(own) | _nothing(reason)
+    _, entity = np.unique(own["entity"].astype(str), return_inverse=True)
+    outcome, values = own["restored"].to_numpy(bool), own[name].to_numpy(dtype=float)
+    together = np.zeros(len(own), dtype=int)
+    found = within_folds_auc(values, outcome, together, _resampled(entity, DRAWS, seed))
+    return _counts(own) | _told(found[1:], float(found[0]))
 
 
 # ---- one model, scored on entities that it has not seen

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from restor_interp.explain import prediction
-from restor_interp.explain.prediction import prediction_rows, score, within_folds_auc
+from restor_interp.explain.prediction import foretold_by, prediction_rows, score, within_folds_auc
 from restor_interp.explain.predictors import concentration, lost_facts, pooled_lost
 
 BASE = ["relation", "floor", "clean_margin", "corruption_margin"]
@@ -55,6 +55,21 @@ def test_a_planted_signal_of_known_auc_is_found():
     assert low <= truth <= high
     assert found.auc == pytest.approx(truth, abs=0.07)
     assert low > 0.6
+
+
+def test_one_number_foretells_as_well_as_it_ranks():
+    facts = made(1, weight=1.5)
+    found = foretold_by(facts, "clean_margin")
+    assert found["value"] == pytest.approx(roc_auc_score(facts["restored"], facts["clean_margin"]))
+    assert 0.6 < found["low"] < found["value"] < found["high"] < 1 and found["reason"] is None
+    assert (found["n_facts"], found["n_entities"]) == (200, 40)
+    assert found["n_events"] == min(facts["restored"].sum(), (~facts["restored"]).sum())
+    few = foretold_by(facts[:60], "clean_margin")
+    assert few["value"] is None and few["reason"].startswith("not run, n = 60")
+    # Of pure noise, 95 in 100 intervals hold a half: nothing is fitted that could lean away.
+    noise = [foretold_by(made(seed, spread=1), "clean_margin") for seed in range(60)]
+    assert sum(one["low"] <= 0.5 <= one["high"] for one in noise) >= 51
+    assert np.mean([one["value"] for one in noise]) == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -97,6 +97,43 @@ def test_the_page_is_written_from_the_tables(results, job, small_config, finishe
     assert npo.split("|")[3].strip().startswith(f"{100 * right:.0f}")
 
 
+def test_what_the_clean_margin_foretells_counts_the_lost_facts(
+    results, job, small_config, finished
+):
+    restor, _ = results
+    (part,) = parts(small_config, seeds=1, rotations=1)
+    save(job, part, finished)
+    restor.pool(job)
+    found = pd.read_csv(job.tables / "confidence.csv").set_index("state")
+    frames = (finished.table(name) for name in ("facts", "answers", "choices", "margins"))
+    measured = Measured(*frames)
+    lost = measured.chosen("direct", lost=True)
+    assert set(found.index) == {*measured.states} - {"clean", "corrupted"}
+    assert set(found["n_facts"]) == {len(lost)} and len(lost) > 0
+    back = (measured.scored_restored.loc[lost, "npo"] > 0.5).sum()
+    assert found.loc["npo", "n_events"] == min(back, len(lost) - back)
+
+
+@pytest.mark.parametrize(
+    ("rows", "word"),
+    [
+        ({"npo": (0.7, 0.6, 0.8), "ga": (0.6, 0.51, 0.7), "sham_npo": (0.5, 0.4, 0.6)}, "held"),
+        ({"npo": (0.7, 0.6, 0.8), "ga": (0.6, 0.45, 0.7)}, "not decided"),
+        ({"npo": (0.4, 0.3, 0.45)}, "failed"),
+        ({"npo": (None, None, None), "sham_npo": (0.9, 0.8, 1.0)}, "not testable here"),
+    ],
+)
+def test_confidence_foretells_where_all_methods_say_so(results, tmp_path, rows, word):
+    _, page = results
+    table = [
+        {"state": state, "n_facts": 90, "value": value, "low": low, "high": high}
+        for state, (value, low, high) in rows.items()
+    ]
+    pd.DataFrame(table).to_csv(tmp_path / "confidence.csv", index=False)
+    (judge,) = (judge for key, _, judge in page.CLAIMS if key == "H7")
+    assert judge(page.Tier(tmp_path)).word == word
+
+
 def test_outcomes_are_words_where_a_column_holds_nothing_else(results, tmp_path):
     _, page = results
     columns = ["state", "role", "clean", "corrupted", "unlearned", "n_facts"]
@@ -115,6 +152,7 @@ def test_numbers_are_told_without_negative_zeros(results, value, p, told, p_told
     number = sys.modules["telling"].Number(value, -0.05, 0.05, p)
     assert number.told(signed=True) == told
     assert number.p_told == p_told
+    assert number.p_in_words in (f"p {p_told}", f"p = {p_told}") and "= <" not in number.p_in_words
 
 
 def test_the_gentler_of_two_choices_is_taken(results, job):
