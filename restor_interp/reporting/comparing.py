@@ -299,7 +299,7 @@ def _summary(run: RunResults) -> dict[tuple[str, str, str], Mapping[str, Any]]:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             found |= _flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = str(value)

@@ -114,6 +114,11 @@ def test_settings_that_differ_are_listed(sides):
     found = compare_runs(*sides)
     assert ("seed", "0", "1") in found.settings
     assert not any(key.startswith("data.") for key, _, _ in found.settings)
+    bare, set_ = (
+        dataclasses.replace(sides[0], config={**sides[0].config, "judge": judge})
+        for judge in ({}, {"model": "x"})
+    )
+    assert compare_runs(bare, set_).settings == (("judge.model", "—", "x"),)
 
 
 def test_two_methods_are_compared_within_one_run(sides):
