@@ -286,20 +286,20 @@ def _deeper_with_k(tier: Tier) -> Verdict:
 
 
 def _localised_helps(tier: Tier) -> Verdict:
-    """H6: forgetting only the corrupted segments helps."""
-    told, better, worse = [], [], []
-    for method in ("npo", "grad_diff"):
-        whole = tier.number(method, "p_restored")
-        for target in ("claims", "changed"):
-            local = tier.number(f"{method}-{target}", "p_restored")
-            if not local.known:
-                continue
-            better.append(local.low > whole.high)
-            worse.append(local.high < whole.low)
-            told.append(f"{method} {whole.told()}%, on {target} {local.told()}%")
-    if not told:
+    """H6: forgetting only the corrupted segments helps, by the same facts of the same runs."""
+    if not tier.has("localised"):
         return Verdict("not testable here", "no localised targets in this tier")
-    word = "held" if all(better) else "failed" if all(worse) else "not decided"
+    numbers = {
+        state: tier.number(state, "restored_minus_whole", table="localised")
+        for state in tier.table("localised")["state"]
+    }
+    told = [_tested(number, f"{state} minus all tokens") for state, number in numbers.items()]
+    if all(number.above() for number in numbers.values()):
+        word = "held"
+    elif all(number.below() for number in numbers.values()):
+        word = "failed"
+    else:
+        word = "not decided"
     return Verdict(word, "; ".join(told))
 
 
@@ -307,7 +307,8 @@ def _confidence_foretells(tier: Tier) -> Verdict:
     """H7: facts of which the clean model was surer come back rather than others."""
     if not tier.has("confidence"):
         return Verdict("not testable here", "it was not asked fact by fact")
-    rows = tier.table("confidence").set_index("state")
+    columns = ["state", "value", "low", "high", "n_facts"]  # without numbers, none is there
+    rows = tier.table("confidence").reindex(columns=columns).set_index("state")
     rows = rows.drop([name for name in rows.index if name.startswith(("sham_", "rollback_"))])
     measured = rows.loc[rows["value"].notna()]
     methods = measured.drop("retain_only", errors="ignore")

@@ -11,6 +11,7 @@ page, are made from shards alone.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from shards import MEASURED, compute, measured_tables, read_shards
 
 from restor_interp.data.bios import bios_facts
 from restor_interp.explain.flips import flip_rows
-from restor_interp.explain.measured import CATEGORIES, Measured
+from restor_interp.explain.measured import CATEGORIES, Measured, estimate_row
 from restor_interp.explain.observed import column_of, margins_by_state
-from restor_interp.explain.pooling import pooled_rows
+from restor_interp.explain.pooling import observe, pooled_rows
+from restor_interp.explain.pooling import pool as pool_facts
 from restor_interp.explain.prediction import foretold_by
 from restor_interp.pipeline import run
 from restor_interp.pipeline.designs import parts
@@ -49,7 +51,9 @@ ATTACKED += ("sham_npo", "truth_fine_tune")
 ATTACKS = ("relearn_false", "relearn_truth", "relearn_half", "quantise_8", "quantise_4", "noise")
 ATTACKS += ("rephrase",)
 LOCALISED = ("npo", "grad_diff")
-"""Methods also run on the claims' spans alone, and on the tokens that corruption made likelier."""
+TARGETS = ("claims", "changed")
+"""Methods also run on parts of their documents: the claims' spans, and the tokens that corruption
+made likelier."""
 DOCUMENTS = 20
 """Of each person, in the tiers on RESTOR's official documents."""
 UNTOUCHED = 12
@@ -71,9 +75,15 @@ class Job:
         return TABLES / self.tier
 
     def write(self, **tables: pd.DataFrame) -> None:
-        """Small tables as text; columns that say nothing, and digits nobody reads, left out."""
+        """Small tables as text; columns that say nothing, and digits nobody reads, left out.
+
+        A table without rows has no file.
+        """
         self.tables.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
+            if table.empty:
+                (self.tables / f"{name}.csv").unlink(missing_ok=True)
+                continue
             kept = table.drop(columns="seed", errors="ignore").dropna(axis=1, how="all")
             kept.to_csv(self.tables / f"{name}.csv", index=False, float_format="%.5g")
             print(f"{self.tables / name}.csv: {len(kept)} rows", flush=True)
@@ -155,7 +165,7 @@ def bios_config(job: Job) -> RunConfig:
             method=name, training={**base.methods[name].training, "target": target}
         )
         for name in LOCALISED
-        for target in ("claims", "changed")
+        for target in TARGETS
     }
     return base.model_copy(update={"methods": {**base.methods, **localised}})
 
@@ -220,6 +230,7 @@ def pool(job: Job) -> None:
         flips=flips.groupby(keys, sort=False)["n_facts"].sum().reset_index(),
         scores=pd.DataFrame(_scores(runs)),
         confidence=pd.DataFrame(_confidence(runs)),
+        localised=pd.DataFrame(_localised(runs)),
     )
 
 
@@ -232,6 +243,22 @@ def _scores(runs: Mapping[tuple[int, int], Measured]) -> Iterator[dict[str, Any]
             )
             for state, value in found.mean().items():
                 yield {"state": state, "role": role, "metric": f"score_{category}", "value": value}
+
+
+def _localised(runs: Mapping[tuple[int, int], Measured]) -> Iterator[dict[str, Any]]:
+    """What a loss on parts of the documents restores, minus the same method on all of them."""
+    states = {state for run in runs.values() for state in run.states}
+    for method, target in itertools.product(LOCALISED, TARGETS):
+        state = f"{method}-{target}"
+
+        def beyond(run: Measured, state: str = state, method: str = method) -> pd.Series:
+            lost = run.chosen("direct", lost=True)
+            own, whole = (column_of(run.scored_restored, name, lost) for name in (state, method))
+            return own - whole
+
+        if state in states:
+            found = pool_facts(observe(runs, beyond)).within(-1, 1)
+            yield estimate_row(state, "direct", "restored_minus_whole", found, against=method)
 
 
 def _confidence(runs: Mapping[tuple[int, int], Measured]) -> Iterator[dict[str, Any]]:

@@ -114,6 +114,31 @@ def test_what_the_clean_margin_foretells_counts_the_lost_facts(
     assert found.loc["npo", "n_events"] == min(back, len(lost) - back)
 
 
+def test_a_localised_target_is_compared_with_the_whole_method_fact_by_fact(
+    results, job, small_config, finished
+):
+    """What is called so here is retain_only under another name: npo minus that is in `pooled`."""
+    restor, page = results
+    (part,) = parts(small_config, seeds=1, rotations=1)
+    save(job, part, finished)
+    restor.pool(job)
+    assert not (job.tables / "localised.csv").exists()
+    for name in ("answers", "choices", "margins"):
+        path = job.tables / part.name / f"{name}.parquet"
+        table = pd.read_parquet(path)
+        other = table.loc[table["state"].eq("retain_only")].assign(state="npo-claims")
+        pd.concat([table, other]).to_parquet(path)
+    restor.pool(job)
+    (found,) = pd.read_csv(job.tables / "localised.csv").to_dict("records")
+    pooled = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])
+    known = pooled.loc[("npo", "direct", "restored_minus_retain_only")]
+    assert (found["state"], found["against"]) == ("npo-claims", "npo")
+    assert found["value"] == pytest.approx(-known["value"])
+    assert found["n_facts"] == known["n_facts"] > 0
+    (judge,) = (judge for key, _, judge in page.CLAIMS if key == "H6")
+    assert judge(page.Tier(job.tables)).why.startswith("npo-claims minus all tokens ")
+
+
 @pytest.mark.parametrize(
     ("rows", "word"),
     [
@@ -121,13 +146,15 @@ def test_what_the_clean_margin_foretells_counts_the_lost_facts(
         ({"npo": (0.7, 0.6, 0.8), "ga": (0.6, 0.45, 0.7)}, "not decided"),
         ({"npo": (0.4, 0.3, 0.45)}, "failed"),
         ({"npo": (None, None, None), "sham_npo": (0.9, 0.8, 1.0)}, "not testable here"),
+        ({"npo": ()}, "not testable here"),
     ],
 )
 def test_confidence_foretells_where_all_methods_say_so(results, tmp_path, rows, word):
     _, page = results
     table = [
-        {"state": state, "n_facts": 90, "value": value, "low": low, "high": high}
-        for state, (value, low, high) in rows.items()
+        {"state": state, "n_facts": 90}
+        | dict(zip(("value", "low", "high"), numbers, strict=bool(numbers)))
+        for state, numbers in rows.items()
     ]
     pd.DataFrame(table).to_csv(tmp_path / "confidence.csv", index=False)
     (judge,) = (judge for key, _, judge in page.CLAIMS if key == "H7")
