@@ -62,8 +62,10 @@ class Tier:
         seeds = len({one["seed"] for one in shards})
         rotations = len({one["rotation"] for one in shards})
         lost = self.number("corrupted", "n_lost")
+        lacking = seeds * rotations - len(shards)
         return (
-            f"{plural(seeds, 'seed')} × {plural(rotations, 'choice')} of who is corrupted; "
+            f"{plural(seeds, 'seed')} × {plural(rotations, 'choice')} of who is corrupted"
+            f"{f' ({lacking} of these runs not computed yet)' if lacking else ''}; "
             f"{lost.n_facts} direct facts "
             f"of {lost.n_entities} entities were lost in some run. "
             f"{sum(one['seconds'] for one in shards) / 60:.0f} minutes of one process."

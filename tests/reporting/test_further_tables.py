@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from restor_interp.reporting.attacks import attack_table
+from restor_interp.reporting.curves import training_curves
 from restor_interp.reporting.fact_timeline import fact_timeline, turning_lines
 from restor_interp.reporting.inside import inside_by_fact
 from restor_interp.reporting.judges import agreement_table, judgement_table
@@ -192,3 +193,22 @@ def test_a_long_table_without_states_has_its_means():
     rows = [{"size": n, "right": n % 2 == 0} for n in range(100)]
     (table,) = own_table("mine", of(rows))
     assert [cell.value for cell in table.rows[0].cells[1:]] == pytest.approx([100, 49.5, 0.5])
+
+
+# ---- training
+
+
+def test_training_is_drawn_with_the_weights_of_what_is_forgotten(run_results):
+    training = run_results.table("training")
+    assert [plot.y_title for plot in training_curves(run_results)] == ["nats per token"] * 2
+    falling = training["state"].eq("npo").map({True: 1.0, False: None}) - 0.1 * training["step"]
+    weighed = training.assign(
+        weight_mean=falling, weight_low=falling - 0.2, weight_high=falling + 0.1
+    )
+    *_, plot = training_curves(with_rows(run_results, training=weighed))
+    ((line,),) = (panel.series for panel in plot.panels)
+    own = weighed.loc[weighed["state"].eq("npo")].sort_values("step")
+    assert line.name == line.look == "npo"
+    assert line.x == tuple(own["step"]) and line.y == tuple(own["weight_mean"])
+    assert line.low == tuple(own["weight_low"]) and line.high == tuple(own["weight_high"])
+    assert "middle 80%" in plot.caption and "npo" in plot.caption
