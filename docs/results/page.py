@@ -162,9 +162,21 @@ def settings_table(tier: Tier) -> str:
             )
         reached = own.loc[own["label"].eq("blind") & own["half"].isin(["A", "B"]), "reached"]
         cells.append(f"{int(reached.fillna(False).astype(bool).sum())} of 2")
+        both = [_restored_when_chosen(tier, str(method), label) for label in ("blind", "oracle")]
+        cells.append(" / ".join(told for told, _ in both))
         found.append(cells)
     header = ["method", "blind: rate × steps (half A / B)", "oracle", "reached clean p(false)"]
-    return markdown(header, found)
+    return markdown([*header, "restored % where not chosen: blind / oracle"], found)
+
+
+def _restored_when_chosen(tier: Tier, method: str, label: str) -> tuple[str, int]:
+    """Of the entities that a choice was not made on: the share restored in per cent, and the facts
+    that it is of; their halves swapped and averaged."""
+    rows = tier.table("selection")
+    rows = rows.loc[rows["method"].eq(method) & rows["label"].eq(label) & rows["half"].eq("both")]
+    if rows.empty or math.isnan(rows["restored_scored"].iloc[0]):
+        return "–", 0
+    return f"{100 * rows['restored_scored'].iloc[0]:.0f}", int(rows["n_facts"].iloc[0])
 
 
 FLIPPED = ("npo", "grad_diff", "kl_restor", "simnpo", "task_vector", "sham_npo", "retain_only")
@@ -239,6 +251,9 @@ def _npo_restores(tier: Tier) -> Verdict:
     else:
         word = "not decided"
     told = f"NPO restores {share.told()}% of the lost facts; " + _tested(beyond, "minus its sham")
+    if tier.has("selection"):
+        best, n = _restored_when_chosen(tier, "npo", "oracle")
+        told += f". With the settings that an oracle takes, {best}% in the sweep (n = {n} facts)"
     return Verdict(word, told)
 
 
