@@ -174,9 +174,10 @@ def _restored_when_chosen(tier: Tier, method: str, label: str) -> tuple[str, int
     that it is of; their halves swapped and averaged."""
     rows = tier.table("selection")
     rows = rows.loc[rows["method"].eq(method) & rows["label"].eq(label) & rows["half"].eq("both")]
-    if rows.empty or math.isnan(rows["restored_scored"].iloc[0]):
+    found = rows.to_dict("records")
+    if not found or math.isnan(found[0]["restored_scored"]):
         return "–", 0
-    return f"{100 * rows['restored_scored'].iloc[0]:.0f}", int(rows["n_facts"].iloc[0])
+    return f"{100 * found[0]['restored_scored']:.0f}", int(found[0]["n_facts"])
 
 
 FLIPPED = ("npo", "grad_diff", "kl_restor", "simnpo", "task_vector", "sham_npo", "retain_only")
