@@ -95,7 +95,7 @@ def _state_rows(state: str, own: pd.DataFrame, seed: int) -> list[dict[str, Any]
 
 def _counts(own: pd.DataFrame) -> dict[str, int]:
     """How many facts and entities there are, and how many facts of the rarer outcome."""
-    restored = int(own["restored"].sum())
+    restored = int(own["restored"].to_numpy(bool).sum())
     return {
         "n_facts": len(own),
         "n_entities": len(set(own["entity"])),
