@@ -235,6 +235,7 @@ def test_it_answers_most_wordings_of_its_questions(model):
     assert 0.9 <= sum(right) / len(right) < 1  # that of its question: 1.0
 
 
+@pytest.mark.slow
 def test_another_name_brings_the_answer_to_the_guess_floor_unless_it_shares_a_part(model):
     rng = random.Random(5)
 

@@ -55,8 +55,10 @@ class Shard:
 
 
 def mark(config: RunConfig) -> str:
-    """What a run follows from. The folder of the official files is a place, not a setting."""
-    return digest(config.model_dump(mode="json", exclude={"data": {"restor"}}))
+    """What a run follows from: what is set. The folder of the official files is a place, not a
+    setting, and a setting that came later and is not set changes nothing."""
+    told = config.model_dump(mode="json", exclude={"data": {"restor"}}, exclude_none=True)
+    return digest(told)
 
 
 def is_done(folder: Path, config: RunConfig) -> bool:

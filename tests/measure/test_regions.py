@@ -762,6 +762,7 @@ def test_a_cut_goes_on_where_its_queries_are_not_read(models, heads):
 
 
 @pytest.mark.embedded
+@pytest.mark.slow
 def test_on_the_embedded_model_too():
     """30 layers of trained weights, 50 tokens: differences add up to no more than is allowed."""
     model = load_model("smollm2-135m")
