@@ -81,6 +81,25 @@ def test_a_run_that_has_a_shard_is_not_computed_again(
     assert len(computed) == 2
 
 
+def test_a_shard_is_marked_by_what_is_set(results, small_config):
+    del results
+    mark = sys.modules["shards"].mark
+
+    def changed(section, **values):
+        own = getattr(small_config, section).model_copy(update=values)
+        return small_config.model_copy(update={section: own})
+
+    assert mark(changed("data", restor="elsewhere")) == mark(small_config)
+    assert mark(changed("questions", top_k=5)) != mark(small_config)
+
+    class Later(type(small_config)):
+        a_new_setting: int | None = None
+
+    later = Later(**dict(small_config))
+    assert mark(later) == mark(small_config)
+    assert mark(later.model_copy(update={"a_new_setting": 1})) != mark(small_config)
+
+
 def test_the_page_is_written_from_the_tables(results, job, small_config, finished, tmp_path):
     restor, page = results
     (part,) = parts(small_config, seeds=1, rotations=1)
