@@ -211,6 +211,10 @@ class Verdict:
     why: str
 
 
+def _word(*, held: bool, failed: bool) -> str:
+    return "held" if held else "failed" if failed else "not decided"
+
+
 def _tested(number: Number, what: str) -> str:
     extra = "" if math.isnan(number.p) else f", {number.p_in_words}"
     mde = f", mde {100 * number.mde:.0f}" if math.isfinite(number.mde) else ""
@@ -237,7 +241,7 @@ def _forgets_not_restores(tier: Tier) -> Verdict:
             + "; "
             + _tested(beyond, "minus its sham")
         )
-    word = "held" if all(held) else "failed" if all(failed) else "not decided"
+    word = _word(held=all(held), failed=all(failed))
     return Verdict(word, ". ".join(told))
 
 
@@ -245,12 +249,10 @@ def _npo_restores(tier: Tier) -> Verdict:
     """H2: NPO restores, nearly all of it."""
     share = tier.number("npo", "p_restored")
     beyond = tier.number("npo", "restored_minus_sham")
-    if share.above(MOST_OF_IT) and beyond.above():
-        word = "held"
-    elif share.below(MOST_OF_IT) or beyond.below():
-        word = "failed"
-    else:
-        word = "not decided"
+    word = _word(
+        held=share.above(MOST_OF_IT) and beyond.above(),
+        failed=share.below(MOST_OF_IT) or beyond.below(),
+    )
     told = f"NPO restores {share.told()}% of the lost facts; " + _tested(beyond, "minus its sham")
     if tier.has("selection"):
         best, n = _restored_when_chosen(tier, "npo", "oracle")
@@ -271,7 +273,7 @@ def _only_without_context(tier: Tier) -> Verdict:
         told.append(
             f"{state}: {_tested(alone, 'minus its sham at k = 0')}; {_tested(mixed, 'at k = 1')}"
         )
-    word = "held" if all(held) else "failed" if all(failed) else "not decided"
+    word = _word(held=all(held), failed=all(failed))
     return Verdict(word, ". ".join(told))
 
 
@@ -294,12 +296,7 @@ def _deeper_with_k(tier: Tier) -> Verdict:
             f"({first['steps']} steps), {other.told()}% at k = {last['k']} ({last['steps']} steps)"
         )
     one, other = ends["equal steps"]
-    if other.high < one.low:
-        word = "held"
-    elif other.low > one.high:
-        word = "failed"
-    else:
-        word = "not decided"
+    word = _word(held=other.high < one.low, failed=other.low > one.high)
     return Verdict(word, "; ".join(told))
 
 
@@ -312,12 +309,10 @@ def _localised_helps(tier: Tier) -> Verdict:
         for state in tier.table("localised")["state"]
     }
     told = [_tested(number, f"{state} minus all tokens") for state, number in numbers.items()]
-    if all(number.above() for number in numbers.values()):
-        word = "held"
-    elif all(number.below() for number in numbers.values()):
-        word = "failed"
-    else:
-        word = "not decided"
+    word = _word(
+        held=all(number.above() for number in numbers.values()),
+        failed=all(number.below() for number in numbers.values()),
+    )
     return Verdict(word, "; ".join(told))
 
 
@@ -337,12 +332,7 @@ def _confidence_foretells(tier: Tier) -> Verdict:
         f"{name} {row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         for name, row in measured.iterrows()
     ]
-    if (methods["low"] > 0.5).all():
-        word = "held"
-    elif (methods["high"] < 0.5).all():
-        word = "failed"
-    else:
-        word = "not decided"
+    word = _word(held=(methods["low"] > 0.5).all(), failed=(methods["high"] < 0.5).all())
     n = measured["n_facts"].max()
     return Verdict(
         word, f"AUC of the clean margin (n = {n} facts and runs): {', '.join(told)}; {few}"
@@ -387,12 +377,10 @@ def _clean_checkpoint(tier: Tier) -> Verdict:
     """H10: task vectors of the corrupted model are weak, of the clean checkpoint nearly exact."""
     weak = tier.number("task_vector", "p_restored")
     strong = tier.number("msa", "p_restored")
-    if strong.low > weak.high and strong.above(0.5):
-        word = "held"
-    elif strong.high < weak.low or strong.below(0.5):
-        word = "failed"
-    else:
-        word = "not decided"
+    word = _word(
+        held=strong.low > weak.high and strong.above(0.5),
+        failed=strong.high < weak.low or strong.below(0.5),
+    )
     return Verdict(word, f"task vector {weak.told()}%, from the clean checkpoint {strong.told()}%")
 
 

@@ -78,11 +78,17 @@ def _leader(series: Sequence[Series]) -> str:
         return "no layer in common"
     first, second = (dict(zip(line.x, line.y, strict=True)) for line in series)
     ahead = [first[layer] > second[layer] for layer in shared]
-    since = len(ahead) - 1
-    while since and ahead[since - 1] == ahead[-1]:
-        since -= 1
+    since = _since(ahead)
     winner = "true" if ahead[-1] else "false"
     return f"{winner} at every layer" if since == 0 else f"{winner} from layer {shared[since]:g}"
+
+
+def _since(said: Sequence[object]) -> int:
+    """The place from which on all are as the last one."""
+    since = len(said) - 1
+    while since and said[since - 1] == said[-1]:
+        since -= 1
+    return since
 
 
 def lens_map(tops: Sequence[RowOf], fact: RowOf) -> tuple[Part, ...]:
@@ -149,8 +155,6 @@ def _said(axes: Axes, grid: Sequence[Sequence[Likeliest | None]]) -> str:
     last = column[-1]
     if last is None:
         return "not measured"
-    since = len(column) - 1
-    while since and (before := column[since - 1]) and before.tokens[0] == last.tokens[0]:
-        since -= 1
+    since = _since([None if one is None else one.tokens[0] for one in column])
     told = f"“{token_label(last.tokens[0])}” ({plain(last.probabilities[0])})"
     return f"{told} from layer {axes.layers[since]} on"

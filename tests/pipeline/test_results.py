@@ -44,11 +44,18 @@ def save(job, part, made):
     )
 
 
-def test_numbers_from_a_shard_are_those_of_the_run(results, job, small_config, finished):
+@pytest.fixture
+def part(results, job, small_config, finished):
+    """The finished run as the one shard of a tier, pooled."""
     restor, _ = results
-    (part,) = parts(small_config, seeds=1, rotations=1)
-    save(job, part, finished)
+    (found,) = parts(small_config, seeds=1, rotations=1)
+    save(job, found, finished)
     restor.pool(job)
+    return found
+
+
+@pytest.mark.usefixtures("part")
+def test_numbers_from_a_shard_are_those_of_the_run(job, finished):
     found = pd.read_csv(job.tables / "pooled.csv").set_index(["state", "role", "metric"])["value"]
     frames = (finished.table(name) for name in ("facts", "answers", "choices", "margins"))
     whole = pd.DataFrame(pooled_rows({(0, 0): Measured(*frames)}))
@@ -100,11 +107,9 @@ def test_a_shard_is_marked_by_what_is_set(results, small_config):
     assert mark(later.model_copy(update={"a_new_setting": 1})) != mark(small_config)
 
 
-def test_the_page_is_written_from_the_tables(results, job, small_config, finished, tmp_path):
-    restor, page = results
-    (part,) = parts(small_config, seeds=1, rotations=1)
-    save(job, part, finished)
-    restor.pool(job)
+@pytest.mark.usefixtures("part")
+def test_the_page_is_written_from_the_tables(results, job, tmp_path):
+    _, page = results
     (tmp_path / "restor.head.md").write_text("# Head\n")
     page.write_page(tmp_path)
     text = (tmp_path / "restor.md").read_text()
@@ -116,13 +121,8 @@ def test_the_page_is_written_from_the_tables(results, job, small_config, finishe
     assert npo.split("|")[3].strip().startswith(f"{100 * right:.0f}")
 
 
-def test_what_the_clean_margin_foretells_counts_the_lost_facts(
-    results, job, small_config, finished
-):
-    restor, _ = results
-    (part,) = parts(small_config, seeds=1, rotations=1)
-    save(job, part, finished)
-    restor.pool(job)
+@pytest.mark.usefixtures("part")
+def test_what_the_clean_margin_foretells_counts_the_lost_facts(job, finished):
     found = pd.read_csv(job.tables / "confidence.csv").set_index("state")
     frames = (finished.table(name) for name in ("facts", "answers", "choices", "margins"))
     measured = Measured(*frames)
@@ -133,14 +133,9 @@ def test_what_the_clean_margin_foretells_counts_the_lost_facts(
     assert found.loc["npo", "n_events"] == min(back, len(lost) - back)
 
 
-def test_a_localised_target_is_compared_with_the_whole_method_fact_by_fact(
-    results, job, small_config, finished
-):
+def test_a_localised_target_is_compared_with_the_whole_method_fact_by_fact(results, job, part):
     """What is called so here is retain_only under another name: npo minus that is in `pooled`."""
     restor, page = results
-    (part,) = parts(small_config, seeds=1, rotations=1)
-    save(job, part, finished)
-    restor.pool(job)
     assert not (job.tables / "localised.csv").exists()
     for name in ("answers", "choices", "margins"):
         path = job.tables / part.name / f"{name}.parquet"
